@@ -1,0 +1,98 @@
+"""Every word sent to a model, as YAML package data, and the few functions that fill it in.
+
+User text is substituted, never interpreted: no format strings, no template engine.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rsagent.errors import SettingsError
+from rsagent.schemas import Task
+
+_FIELD = re.compile(r"\{(instruction|theme|objects|relations|against)\}")
+
+
+class ExpertWords(BaseModel):
+    """What one expert reads: for an aspect of a caption, for a question, and when asked again."""
+
+    model_config = ConfigDict(extra="forbid")
+    caption: str
+    answer: str
+    again: str
+
+
+class SingleWords(BaseModel):
+    """What the single LLM of stage I reads."""
+
+    model_config = ConfigDict(extra="forbid")
+    caption: str
+    answer: str
+
+
+class Prompts(BaseModel):
+    """The prompts of one folder. The order of `experts` is the order of the aspects in a composed caption."""
+
+    model_config = ConfigDict(extra="forbid")
+    styles: dict[str, str]
+    single: SingleWords
+    experts: dict[str, ExpertWords]
+    composer: str
+
+    def caption_instruction(self, style: str) -> str:
+        """The instruction that asks for a caption in `style`.
+
+        Raises:
+            SettingsError: no such style.
+        """
+        if style not in self.styles:
+            raise SettingsError(f"unknown style '{style}': choose one of {', '.join(self.styles)}")
+        return self.styles[style]
+
+    def single_text(self, task: Task, instruction: str) -> str:
+        """What the single LLM of stage I (and of the base) reads."""
+        return fill(self.single.caption if task == "caption" else self.single.answer, instruction=instruction)
+
+    def expert_text(self, expert: str, task: Task, instruction: str, *, against: str | None = None) -> str:
+        """What `expert` reads; with `against` (another expert's words) it is asked again.
+
+        Raises:
+            SettingsError: no prompt for such an expert.
+        """
+        if expert not in self.experts:
+            raise SettingsError(f"no prompt for expert '{expert}': the prompts name {', '.join(self.experts)}")
+        words = self.experts[expert]
+        if against is not None:
+            return fill(words.again, instruction=instruction, against=against)
+        return fill(words.caption if task == "caption" else words.answer, instruction=instruction)
+
+    def composer_text(self, instruction: str, *, theme: str, objects: str, relations: str) -> str:
+        """What the composer adapter reads: the instruction of the style and the experts' reports (empty ones allowed)."""
+        return fill(self.composer, instruction=instruction, theme=theme, objects=objects, relations=relations)
+
+
+def fill(template: str, **values: str) -> str:
+    """Put `values` into the known `{fields}` of `template` in one pass, so that braces inside a value stay as they are."""
+    return re.sub(r"\s+", " ", _FIELD.sub(lambda found: values.get(found[1], ""), template)).strip()
+
+
+@lru_cache(maxsize=8)
+def load_prompts(folder: Path | None = None) -> Prompts:
+    """Read `default.yaml` from `folder`, or the prompts that come with rsagent.
+
+    Raises:
+        SettingsError: the file is missing, is not YAML, or lacks or adds a key; the message names it.
+    """
+    try:
+        text = (files("rsagent.prompts") if folder is None else folder).joinpath("default.yaml").read_text("utf-8")
+        return Prompts.model_validate(yaml.safe_load(text))
+    except OSError as error:
+        raise SettingsError(f"cannot read the prompts {folder}/default.yaml: {error.strerror}") from error
+    except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the prompts {folder}/default.yaml are not usable: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,1 @@
+"""Where experts run: one interface (`base`), several engines."""

@@ -1,0 +1,1 @@
+"""Scores: metrics, question matching, floors, the results table."""

@@ -1,0 +1,121 @@
+"""What crosses a border: between router, experts, composer, engines and the people who call them.
+
+Everything here is text, numbers and image digests, so it can be put into a graph's state, a checkpoint database or JSON.
+Pixels and tensors stay in the engine, keyed by digest.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Task = Literal["caption", "answer"]
+"""What an instruction asks for: a description of the image, or the answer to a question."""
+
+
+class Model(BaseModel):
+    """Base of the project's data: unknown fields are an error, so a misspelt one is noticed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ImageFacts(Model):
+    """What is known of a picture before any network has seen it."""
+
+    sha256: str = Field(description="digest of the file's bytes and of the way it was read (bands)")
+    name: str = Field(description="file name, for people")
+    width: int
+    height: int
+    bands: int = Field(description="bands in the file, alpha included")
+    dtype: str = Field(description="sample type in the file: uint8, uint16, float32, ...")
+    format: str = Field(description="PNG, JPEG, TIFF, GTiff, ...")
+    crs: str | None = Field(default=None, description="coordinate reference system, such as EPSG:32632")
+    gsd_m: float | None = Field(default=None, description="ground sample distance in metres a pixel")
+    notes: list[str] = Field(default_factory=list, description="what was done to read it: stretch, first frame, ...")
+
+
+class ExpertPrompt(Model):
+    """What the instruction router hands to one expert.
+
+    The soft prompt vectors are not carried: (`digest`, `instruction`, `expert`, `checkpoint`) is a handle from which an
+    engine computes them again, so that a resumed run does not dangle.
+    """
+
+    expert: str
+    text: str = Field(description="the readable prompt, from prompts/")
+    digest: str = Field(description="sha256 of the image")
+    instruction: str = Field(description="what the user asked; the VLM encoder reads it")
+    task: Task
+    checkpoint: str = Field(default="", description="digest of the checkpoint whose router wrote this")
+    gate: float = Field(default=1.0, ge=0.0, le=1.0, description="the router's weight for this expert")
+    max_tokens: int = Field(default=64, ge=1)
+    attempt: int = Field(default=0, ge=0, description="how often this expert was asked before in this turn")
+
+
+class ExpertReport(Model):
+    """What one expert said, or why it could not."""
+
+    expert: str
+    text: str = ""
+    tokens: int = 0
+    seconds: float = 0.0
+    gate: float = 1.0
+    error: str | None = None
+    attempt: int = 0
+
+
+class Conflict(Model):
+    """Two experts that contradict each other: `expert` says something that `against` denies."""
+
+    expert: str
+    against: str
+    what: str = Field(description="in words, such as 'relations name cars, objects do not'")
+    resolved: bool = False
+
+
+class Caption(Model):
+    """A composed description. An aspect that the picture does not offer, or whose expert failed, is empty."""
+
+    theme: str = ""
+    objects: str = ""
+    relations: str = ""
+    text: str
+    style: str
+    partial: bool = Field(default=False, description="an expert failed; `missing` says which")
+    missing: list[str] = Field(default_factory=list)
+    conflicts: list[Conflict] = Field(default_factory=list)
+    reports: list[ExpertReport] = Field(default_factory=list)
+    image: ImageFacts
+    seconds: float = 0.0
+
+
+class Answer(Model):
+    """The answer to a question, from the expert the gate put first; the others that passed the threshold are evidence."""
+
+    question: str
+    text: str
+    expert: str
+    evidence: list[ExpertReport] = Field(default_factory=list)
+    partial: bool = False
+    missing: list[str] = Field(default_factory=list)
+    conflicts: list[Conflict] = Field(default_factory=list)
+    image: ImageFacts
+    seconds: float = 0.0
+
+
+class ExpertTrace(Model):
+    """How the router prompted one expert."""
+
+    prompt: ExpertPrompt
+    nearest_words: list[str] = Field(description="for each soft prompt vector, the LLM token nearest to it by cosine")
+    attention: list[list[float]] = Field(description="(rows, columns), sums to 1: where in the image the prompt attends")
+
+
+class RouterTrace(Model):
+    """What the router did with one image and one instruction, for people to look at."""
+
+    image: ImageFacts
+    instruction: str
+    gate: dict[str, float]
+    experts: list[ExpertTrace]
