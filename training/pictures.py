@@ -1,0 +1,97 @@
+"""Decoded pictures in one memory-mapped array, and the augmentation that runs on whole batches.
+
+Decoding 14,000 JPEGs takes a minute; training reads each picture many times. The bank is content-addressed by the list
+of files it holds, written under a temporary name and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rsagent.imagery import load_image
+from rsagent.model.image_encoder import pixels_from_rgb
+
+
+def picture_bank(
+    files: Sequence[Path], size: int, folder: Path, progress: Callable[[int, int], None] | None = None
+) -> np.ndarray:
+    """Decode `files` to `(len(files), size, size, 3)` uint8, or map the array that an earlier run wrote.
+
+    Raises:
+        ImageError: a file cannot be read.
+    """
+    names = "\n".join(f"{file.parent.name}/{file.name}" for file in files)
+    key = hashlib.sha256(f"{size}\n{names}".encode()).hexdigest()[:16]
+    target = folder / f"pictures-{key}.npy"
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(f".{os.getpid()}.part")
+        bank = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(len(files), size, size, 3))
+        with ThreadPoolExecutor(2) as pool:
+            for index, picture in enumerate(pool.map(lambda file: _decode(file, size), files)):
+                bank[index] = picture
+                if progress is not None and index % 200 == 0:
+                    progress(index, len(files))
+        bank.flush()
+        os.replace(partial, target)
+    return np.load(target, mmap_mode="r")
+
+
+def _decode(file: Path, size: int) -> np.ndarray:
+    rgb = load_image(file).rgb
+    if rgb.shape[:2] == (size, size):
+        return rgb
+    pixels = pixels_from_rgb([rgb], size)[0] * 128 + 127
+    return pixels.round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+
+
+def normalise(batch: Tensor) -> Tensor:
+    """`(batch, size, size, 3)` uint8 -> `(batch, 3, size, size)` in [-1, 1]."""
+    return (batch.permute(0, 3, 1, 2).float() - 127.0) / 128.0
+
+
+def augment(pixels: Tensor, size: int, generator: torch.Generator, smallest: float = 0.5) -> Tensor:
+    """Random view of each picture: the eight symmetries, a crop of `smallest`-1 of the area, light and colour.
+
+    `(batch, 3, side, side)` in [-1, 1] -> `(batch, 3, size, size)`. Aerial pictures have no up, so all symmetries are fair
+    for what is a picture's class; they are not for words such as left and top.
+    """
+    count = len(pixels)
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return torch.rand(count, *shape, generator=generator) * (high - low) + low
+
+    quarter = torch.randint(0, 4, (count,), generator=generator) * (math.pi / 2)
+    tilt = uniform(-0.45, 0.45) * (torch.rand(count, generator=generator) < 0.3)
+    angle = quarter + tilt
+    flip = torch.randint(0, 2, (count,), generator=generator) * 2.0 - 1.0
+    zoom = uniform(smallest, 1.0).sqrt()
+    matrix = torch.zeros(count, 2, 3)
+    matrix[:, 0, 0], matrix[:, 0, 1] = zoom * angle.cos() * flip, -zoom * angle.sin()
+    matrix[:, 1, 0], matrix[:, 1, 1] = zoom * angle.sin() * flip, zoom * angle.cos()
+    matrix[:, :, 2] = uniform(-1, 1, 2) * (1 - zoom)[:, None]
+    grid = F.affine_grid(matrix, [count, 3, size, size], align_corners=False)
+    view = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return recolour(view, generator)
+
+
+def recolour(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Random gain, offset and saturation of each picture; `(batch, 3, height, width)`."""
+    count = len(pixels)
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return torch.rand(count, *shape, generator=generator) * (high - low) + low
+
+    grey = pixels.mean(1, keepdim=True)
+    pixels = grey + (pixels - grey) * uniform(0.6, 1.4, 1, 1, 1)
+    return pixels * uniform(0.75, 1.3, 1, 1, 1) * uniform(0.93, 1.07, 3, 1, 1) + uniform(-0.2, 0.2, 1, 1, 1)
