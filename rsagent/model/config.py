@@ -1,0 +1,58 @@
+"""`config.json` of an RS-MoE checkpoint: the sizes of the parts, checked before any tensor is loaded."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FORMAT_VERSION = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ImageEncoderConfig(_Part):
+    """The frozen image encoder."""
+
+    kind: str = Field("efficientnet_lite0", pattern="^efficientnet_lite0$")
+    size: int = Field(224, ge=32, le=1024, multiple_of=32, description="side in pixels a picture is resized to")
+
+
+class VLMEncoderConfig(_Part):
+    """InstructBLIP's Q-Former with anchored queries."""
+
+    queries_side: int = Field(6, ge=1, le=24, description="queries a side: each is anchored to one of side x side regions")
+    dim: int = Field(256, ge=8)
+    layers: int = Field(3, ge=1)
+    heads: int = Field(4, ge=1)
+    mlp: int = Field(1024, ge=8)
+    vocabulary: int = Field(ge=8)
+    max_words: int = Field(64, ge=4, description="instruction tokens read; longer ones are cut")
+    scales: tuple[int, int] = Field((112, 1280), description="channels of the image encoder's two scales")
+
+
+class RouterConfig(_Part):
+    """The instruction router."""
+
+    soft_prompts: int = Field(8, ge=1, description="soft prompt vectors an expert")
+    rank: int = Field(32, ge=1)
+
+
+class RSMoEConfig(_Part):
+    """One checkpoint. `llm` is "llm" for a folder inside it, or the name of one that lies elsewhere."""
+
+    format: int = FORMAT_VERSION
+    name: str
+    image_encoder: ImageEncoderConfig = ImageEncoderConfig()
+    vlm_encoder: VLMEncoderConfig
+    router: RouterConfig = RouterConfig()
+    llm: str = "llm"
+    llm_dim: int = Field(ge=8)
+    experts: list[str] = Field(min_length=1, max_length=4)
+    composer_styles: list[str] = Field(default_factory=list, description="styles the composer adapter writes")
+
+    @model_validator(mode="after")
+    def _distinct(self) -> RSMoEConfig:
+        if len(set(self.experts)) != len(self.experts) or "composer" in self.experts:
+            raise ValueError("experts must have distinct names, none of them 'composer'")
+        return self
