@@ -1,0 +1,59 @@
+# The project's commands. `make` alone lists them.
+PYTHON ?= python3.11
+TORCH ?= torch==2.13.0
+# Extra arguments for pip when it fetches torch, such as the CPU-only index that pytorch.org/get-started shows.
+TORCH_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+IMAGE ?=
+MARKERS ?= not slow and not gpu
+export TOKENIZERS_PARALLELISM ?= false
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint typecheck default-model evaluate speed wheel-check clean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed  ## describe rendered example scenes, or your own picture: make demo IMAGE=photo.tif
+	$(BIN)/python scripts/demo.py $(if $(IMAGE),"$(IMAGE)")
+
+test: $(VENV)/.installed-dev  ## the quick tests; MARKERS="not gpu" runs the slow ones too
+	$(BIN)/python -m pytest -q -m "$(MARKERS)"
+
+test-slow: $(VENV)/.installed-dev  ## only the slow tests
+	$(BIN)/python -m pytest -q -m "slow and not gpu"
+
+lint: $(VENV)/.installed-dev  ## ruff: style, imports, docstrings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+typecheck: $(VENV)/.installed-dev  ## pyright, strict, on rsagent/
+	$(BIN)/pyright
+
+default-model: $(VENV)/.installed-dev  ## train the default checkpoint from the data in RSAGENT_DATA; resumes after a kill
+	$(BIN)/python -m rsagent train all --recipe training/recipes/tiny.yaml --data "$(RSAGENT_DATA)" --out runs/tiny --resume
+
+evaluate: $(VENV)/.installed-dev  ## the quality table of the default checkpoint (needs RSAGENT_DATA)
+	$(BIN)/python scripts/evaluate_default.py
+
+speed: $(VENV)/.installed-dev  ## the latency table of the default checkpoint
+	$(BIN)/python scripts/measure_speed.py
+
+wheel-check: $(VENV)/.installed-dev  ## build the wheel, install it elsewhere, caption a picture with it
+	$(BIN)/python scripts/wheel_check.py
+
+clean:  ## remove what was built; keeps .venv and runs/
+	rm -rf build dist demo *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# Torch comes first and by itself, so that TORCH_ARGS concern nothing else.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install -q $(TORCH_ARGS) "$(TORCH)"
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[geo]'
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,eval,geo,train]'
+	touch $@
