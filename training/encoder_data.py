@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,9 +27,11 @@ from rsagent.evaluation.datasets import (
     read_ucm_multilabels,
 )
 from rsagent.training.pictures import augment, normalise
+from rsagent.training.render import render
 from rsagent.training.scene_model import COLOURS, DIRECTIONS, KINDS, SCENES
-from rsagent.training.scenes import annotate, render, scene_from_seed
+from rsagent.training.scenes import annotate, scene_from_seed
 
+T = TypeVar("T")
 WORDS = 300
 _STOP = frozenset("a an the of is are in on and with to it this that there some many two near by at its be has have".split())
 _WEIGHTS = {"ucm": 3.0, "rsicd": 1.0, "nwpu": 1.0, "eurosat": 0.4}
@@ -71,7 +74,7 @@ def read_pictures(root: Path, *, held_out: bool = False) -> list[Pictures]:
             part.tags = np.asarray(rows, dtype=np.float32)
         parts.append(part)
     for name, folder in (("nwpu", "NWPU-RESISC45"), ("eurosat", "EuroSAT_RGB")):
-        items = read_class_folders(root / folder)
+        items = [item for item in read_class_folders(root / folder) if item.split == "train"]
         classes = sorted({item.label for item in items})
         chosen = _slice(items, held_out)
         parts.append(Pictures(name, [i.path for i in chosen], classes, [classes.index(i.label) for i in chosen]))
@@ -82,7 +85,7 @@ def read_pictures(root: Path, *, held_out: bool = False) -> list[Pictures]:
     return parts
 
 
-def _slice[T](items: Sequence[T], held_out: bool) -> list[T]:
+def _slice(items: Sequence[T], held_out: bool) -> list[T]:
     kept, held = holdout(list(items), share=0.04, seed=0)
     return list(held if held_out else kept)
 
@@ -153,7 +156,7 @@ def scene_item(seed: int) -> dict[str, Tensor]:
     scene = scene_from_seed(seed, "train")
     truth = annotate(scene)
     item = empty_item()
-    item["pixels"] = torch.from_numpy(render(scene))
+    item["pixels"] = torch.tensor(render(scene))
     item["scene"], item["direction"] = torch.tensor(int(truth["scene"])), torch.tensor(int(truth["direction"]))
     item["cells"] = torch.from_numpy(np.asarray(truth["cells"], dtype=np.float32))
     colours = torch.zeros(len(COLOURS), 14, 14)

@@ -1,0 +1,248 @@
+"""An RS-MoE checkpoint: one folder, safetensors only, one layout for every size.
+
+    config.json                 sizes and format version (`RSMoEConfig`)
+    model.safetensors           image encoder and VLM encoder
+    router.safetensors          instruction router
+    llm/                        the LLM as a Hugging Face folder (or config.json names one that lies elsewhere)
+    tokenizer/                  the tokenizer of the LLM, which the Q-Former shares
+    experts/<name>/             one PEFT adapter an expert, exactly as PEFT writes and SGLang loads them;
+                                beside them `composer` and, from stage I, `single`
+    README.md                   the model card
+
+A pickle is refused, whatever it is called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import ValidationError
+
+from rsagent.errors import CheckpointError
+from rsagent.model.config import FORMAT_VERSION, RSMoEConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from rsagent.model.network import RSMoE
+
+EMBEDDED = Path(__file__).resolve().parent.parent / "weights" / "tiny"
+"""The default checkpoint, which travels in the wheel."""
+
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+
+
+def read_config(folder: Path) -> RSMoEConfig:
+    """Check the folder's layout and read its `config.json`; nothing heavy is imported.
+
+    Raises:
+        CheckpointError: one line that names what is missing, damaged, of another version, or a pickle.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"no checkpoint folder at {folder}: give --checkpoint FOLDER, or leave it out for the default")
+    for file in folder.rglob("*"):
+        if file.suffix in _PICKLES:
+            raise CheckpointError(f"{file} is a pickle, which can run code: convert it to safetensors")
+    path = folder / "config.json"
+    try:
+        raw = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder} is no RS-MoE checkpoint: it has no config.json") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    version = raw.get("format") if isinstance(raw, dict) else None
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{path} has format version {version!r}; this rsagent reads version {FORMAT_VERSION}")
+    try:
+        config = RSMoEConfig.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CheckpointError(f"{path}: {where}: {first['msg']}") from error
+    needed = ["model.safetensors", "router.safetensors", "tokenizer/tokenizer.json"]
+    needed += [f"experts/{name}/adapter_model.safetensors" for name in config.experts]
+    needed += ["experts/composer/adapter_model.safetensors"] if config.composer_styles else []
+    needed += ["llm/config.json", "llm/model.safetensors"] if config.llm == "llm" else []
+    for name in needed:
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder} is incomplete: {name} is missing")
+    return config
+
+
+def checkpoint_digest(folder: Path) -> str:
+    """A digest of everything that decides what the checkpoint says: sha256 over its json and safetensors files."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in (".json", ".safetensors"):
+            digest.update(file.relative_to(folder).as_posix().encode())
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def load_checkpoint(folder: Path, *, adapters: list[str] | None = None) -> RSMoE:
+    """Load a checkpoint in float32 on the CPU, its adapters attached through PEFT; `adapters` limits which.
+
+    Raises:
+        CheckpointError: as `read_config`, or a tensor of a wrong name or shape, or an adapter that does not fit.
+    """
+    config = read_config(folder)
+    from rsagent.model.network import RSMoE
+
+    network = RSMoE(config, _load_llm(folder, config), load_tokenizer(folder / "tokenizer"))
+    encoder = _read_tensors(folder / "model.safetensors")
+    _fill(network.image_encoder, _part(encoder, "image_encoder."), folder / "model.safetensors", "image encoder")
+    _fill(network.vlm_encoder, _part(encoder, "vlm_encoder."), folder / "model.safetensors", "VLM encoder")
+    _fill(network.router, _read_tensors(folder / "router.safetensors"), folder / "router.safetensors", "router")
+    _attach_adapters(network, folder / "experts", adapters)
+    network.requires_grad_(False)
+    return network.eval()
+
+
+def save_checkpoint(network: RSMoE, folder: Path, *, half: bool = True, card: str = "") -> None:
+    """Write the network as a checkpoint folder; it appears whole or not at all. `half` stores float16.
+
+    Raises:
+        CheckpointError: the folder exists and is not a checkpoint.
+    """
+    from safetensors.torch import save_file
+
+    if folder.exists() and not (folder / "config.json").exists():
+        raise CheckpointError(f"{folder} exists and is no checkpoint: choose another folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        encoder = {f"image_encoder.{k}": v for k, v in network.image_encoder.state_dict().items()}
+        encoder |= {f"vlm_encoder.{k}": v for k, v in network.vlm_encoder.state_dict().items()}
+        save_file(_stored(encoder, half), partial / "model.safetensors", {"format": "pt"})
+        save_file(_stored(network.router.state_dict(), half), partial / "router.safetensors", {"format": "pt"})
+        _save_llm(network, partial, half)
+        network.tokenizer.save_pretrained(partial / "tokenizer")
+        (partial / "config.json").write_text(network.config.model_dump_json(indent=2) + "\n", "utf-8")
+        (partial / "README.md").write_text(card or f"# {network.config.name}\n", "utf-8")
+        partial.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer of a checkpoint.
+
+    Raises:
+        CheckpointError: it cannot be read, or lacks the tokens that end a text and pad a batch.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    try:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder} holds no tokenizer that can be read: {error}") from error
+    if tokenizer.pad_token_id is None or tokenizer.eos_token_id is None:
+        raise CheckpointError(f"the tokenizer in {folder} needs a padding and an end-of-text token")
+    return cast("PreTrainedTokenizerFast", tokenizer)
+
+
+def _load_llm(folder: Path, config: RSMoEConfig) -> PreTrainedModel:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    place = str(folder / "llm") if config.llm == "llm" else config.llm
+    try:
+        llm = AutoModelForCausalLM.from_pretrained(
+            place, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"the LLM '{place}' of {folder} cannot be loaded: {_line(error)}") from error
+    width = int(llm.get_input_embeddings().weight.shape[1])
+    if width != config.llm_dim:
+        raise CheckpointError(f"the LLM '{place}' is {width} wide, config.json says {config.llm_dim}")
+    return cast("PreTrainedModel", llm)
+
+
+def _attach_adapters(network: RSMoE, folder: Path, wanted: list[str] | None) -> None:
+    from peft import PeftModel
+
+    names = wanted if wanted is not None else adapter_names(folder)
+    for index, name in enumerate(names):
+        try:
+            if index == 0:
+                network.llm = PeftModel.from_pretrained(network.llm, folder / name, adapter_name=name)
+            else:
+                network.llm.load_adapter(folder / name, adapter_name=name)
+        except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+            raise CheckpointError(f"the adapter {folder / name} does not fit the LLM: {_line(error)}") from error
+
+
+def adapter_names(folder: Path) -> list[str]:
+    """The adapters below `folder`, by name."""
+    return sorted(path.parent.name for path in folder.glob("*/adapter_config.json"))
+
+
+def _save_llm(network: RSMoE, partial: Path, half: bool) -> None:
+    from safetensors.torch import load_file, save_file
+
+    wrapped = network.adapters
+    llm = network.llm.get_base_model() if wrapped else network.llm
+    if network.config.llm == "llm":
+        # PEFT renames what it wraps ("q_proj.base_layer.weight"): take the plain names back
+        state = {
+            name.replace(".base_layer.", "."): tensor
+            for name, tensor in cast("dict[str, Tensor]", llm.state_dict()).items()
+            if ".lora_" not in name
+        }
+        if llm.config.tie_word_embeddings:
+            state.pop("lm_head.weight", None)
+        (partial / "llm").mkdir()
+        llm.config.save_pretrained(partial / "llm")
+        save_file(_stored(state, half), partial / "llm" / "model.safetensors", {"format": "pt"})
+    if wrapped:
+        network.llm.save_pretrained(partial / "experts", selected_adapters=wrapped, safe_serialization=True)
+        (partial / "experts" / "README.md").unlink(missing_ok=True)
+        for file in (partial / "experts").rglob("*.safetensors"):
+            save_file(_stored(load_file(file), half), file, {"format": "pt"})
+
+
+def _stored(state: dict[str, Tensor], half: bool) -> dict[str, Tensor]:
+    import torch
+
+    def one(tensor: Tensor) -> Tensor:
+        tensor = tensor.detach().cpu()
+        return (tensor.to(torch.float16) if half and tensor.is_floating_point() else tensor).contiguous().clone()
+
+    return {name: one(tensor) for name, tensor in state.items()}
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged or no safetensors file: {_line(error)}") from error
+
+
+def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def _fill(module: Any, state: dict[str, Tensor], path: Path, what: str) -> None:
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise CheckpointError(f"{path} does not fit the {what} of config.json: {detail}") from error
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,86 @@
+"""The RS-MoE network: image encoder, VLM encoder, instruction router and one LLM with an adapter for each expert.
+
+What the LLM reads, in this order (RS-MoE, figure 1): F_VLM, the expert's soft prompt, the prompt's text; it writes the rest.
+The adapters are PEFT's; nothing here assumes which causal LM carries them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from rsagent.model.config import RSMoEConfig
+from rsagent.model.image_encoder import ImageEncoder, ImageFeatures, pixels_from_rgb
+from rsagent.model.router import InstructionRouter, Routing
+from rsagent.model.vlm_encoder import VLMEncoder, VLMFeatures
+
+if TYPE_CHECKING:
+    import numpy as np
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+COMPOSER = "composer"
+SINGLE = "single"
+"""The adapter of stage I: the single LLM from which every expert starts."""
+
+
+class RSMoE(nn.Module):
+    """All parts of one checkpoint.
+
+    Attributes:
+        llm: a causal LM, or PEFT's wrapper around one once adapters are there.
+        tokenizer: shared by the Q-Former and the LLM of the shipped checkpoints.
+    """
+
+    def __init__(self, config: RSMoEConfig, llm: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = tokenizer
+        self.image_encoder = ImageEncoder(config.image_encoder.size)
+        self.vlm_encoder = VLMEncoder(config.vlm_encoder, config.llm_dim, self.image_encoder.grid)
+        router = config.router
+        self.router = InstructionRouter(
+            config.vlm_encoder.dim, config.llm_dim, len(config.experts), router.soft_prompts, router.rank
+        )
+        self.llm: Any = llm
+
+    @property
+    def adapters(self) -> list[str]:
+        """Names of the adapters the LLM carries."""
+        return sorted(getattr(self.llm, "peft_config", {}))
+
+    @torch.no_grad()
+    def encode_images(self, images: list[np.ndarray]) -> ImageFeatures:
+        """RGB uint8 pictures of any sizes -> features of the image encoder, on the network's device."""
+        device = next(self.parameters()).device
+        pixels = pixels_from_rgb(images, self.config.image_encoder.size).to(device)
+        return self.image_encoder(pixels.contiguous(memory_format=torch.channels_last))
+
+    def words(self, texts: Sequence[str], limit: int) -> tuple[Tensor, Tensor]:
+        """Token ids and mask of some texts, `(batch, words)` each, padded on the right, cut at `limit` tokens."""
+        encoded = self.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt", padding_side="right"
+        )
+        device = next(self.parameters()).device
+        return cast(Tensor, encoded["input_ids"]).to(device), cast(Tensor, encoded["attention_mask"]).to(device)
+
+    def see(
+        self, features: ImageFeatures, instructions: Sequence[str], *, attentions: bool = False
+    ) -> tuple[VLMFeatures, Tensor | None]:
+        """F_VLM of `batch` images, each with its instruction; with `attentions`, also where the queries looked."""
+        words, mask = self.words(instructions, self.config.vlm_encoder.max_words)
+        return self.vlm_encoder(features, words, mask, attentions=attentions)
+
+    def route(self, seen: VLMFeatures) -> Routing:
+        """Soft prompts, gate and attention of the instruction router."""
+        return self.router(seen)
+
+    def prefix(self, seen: VLMFeatures, soft_prompts: Tensor | None) -> Tensor:
+        """F_VLM, then the soft prompt `(batch, soft_prompts, llm_dim)` if there is one: `(batch, tokens, llm_dim)`."""
+        return seen.projected if soft_prompts is None else torch.cat([seen.projected, soft_prompts], 1)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids `(batch, tokens)` -> the LLM's input embeddings `(batch, tokens, llm_dim)`."""
+        return self.llm.get_input_embeddings()(ids)
