@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from rsagent.training.scene_model import Line, Mark, Rgb, Scene, SceneObject
+from rsagent.training.scene_model import Line, Mark, Point, Rgb, Scene, SceneObject
 
 ZOOM = 2
 CANOPY = 250
@@ -28,6 +28,8 @@ SHIP = (
 CAR = ((0.5, 0.3), (0.44, 0.46), (-0.46, 0.5), (-0.5, 0.4), (-0.5, -0.4), (-0.46, -0.5), (0.44, -0.46), (0.5, -0.3))
 SQUARE = ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5))
 CIRCLE = tuple((0.5 * float(np.cos(a)), 0.5 * float(np.sin(a))) for a in np.linspace(0, 2 * np.pi, 20, endpoint=False))
+
+OUTLINE = {"plane": PLANE, "ship": SHIP, "car": CAR, "storage tank": CIRCLE, "umbrella": CIRCLE, "tree": CIRCLE}
 
 
 def render(scene: Scene) -> np.ndarray:
@@ -92,8 +94,10 @@ class _Canvas:
         rng = np.random.default_rng(int(abs(line.center[0] * 1000)))
         reach = self.scene.size * 0.8
         along = np.linspace(-reach, reach, 40 if line.swing else 2)
+
         def band(half: float) -> list[tuple[float, float]]:
             return [line.point(float(t), half) for t in along] + [line.point(float(t), -half) for t in along[::-1]]
+
         half = line.width / 2
         if line.name == "river":
             bank = shade(self.scene.ground, 0.82)
@@ -117,7 +121,8 @@ class _Canvas:
                 self.stroke([line.point(-reach, aside), line.point(reach, aside)], white, 1.2 * self.u)
             at = -0.36 * self.scene.size
             for aside in np.linspace(-0.32, 0.32, 6) * line.width:
-                self.stroke([line.point(at, float(aside)), line.point(at + 18 * self.u, float(aside))], white, 1.8 * self.u)
+                key = [line.point(at, float(aside)), line.point(at + 18 * self.u, float(aside))]
+                self.stroke(key, white, 1.8 * self.u)
 
     def crossing(self, line: Line) -> None:
         """Clear the painted lines where the two roads meet."""
@@ -145,8 +150,7 @@ class _Canvas:
 
     def thing(self, o: SceneObject) -> None:
         """An object with its shadow."""
-        outline = {"plane": PLANE, "ship": SHIP, "car": CAR, "storage tank": CIRCLE, "umbrella": CIRCLE, "tree": CIRCLE}
-        shape = local(o.center, o.angle, o.length, o.width, outline.get(o.kind, SQUARE))
+        shape = local(o.center, o.angle, o.length, o.width, OUTLINE.get(o.kind, SQUARE))
         height = HEIGHT.get(o.kind, 0)
         if height:
             long = (self.cast[0] ** 2 + self.cast[1] ** 2) ** 0.5 * height
@@ -165,6 +169,10 @@ class _Canvas:
         """A closed outline in the object's own coordinates."""
         points = local(o.center, o.angle, o.length, o.width, corners)
         self.stroke([*points, points[0]], rgb, width)
+
+    def chord(self, o: SceneObject, a: Point, z: Point, rgb: Rgb, width: float, texture: int = 40) -> None:
+        """A straight line between two points in the object's own coordinates."""
+        self.stroke(local(o.center, o.angle, o.length, o.width, (a, z)), rgb, width, texture)
 
     def disc(self, center: tuple[float, float], radius: float, rgb: Rgb, texture: int = 40) -> None:
         x, y, r = center[0] * ZOOM, center[1] * ZOOM, radius * ZOOM
@@ -234,11 +242,14 @@ def _textures(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fine and coarse noise and tree crowns, each (2 size, 2 size) float32 with mean about 0 and spread about 1."""
     rng = np.random.default_rng(20261)
     side = 2 * size
+
     def noise(cells: int) -> np.ndarray:
         small = Image.fromarray(rng.standard_normal((cells, cells)).astype(np.float32))
         grown = np.asarray(small.resize((side, side), Image.Resampling.BICUBIC))
         return grown / grown.std()
-    fine = 0.75 * rng.standard_normal((side, side)).astype(np.float32) + 0.5 * noise(side // 3) + 0.4 * noise(side // 7)
+
+    grain = rng.standard_normal((side, side)).astype(np.float32)
+    fine = 0.75 * grain + 0.5 * noise(side // 3) + 0.4 * noise(side // 7)
     coarse = 0.8 * noise(14) + 0.6 * noise(34) + 0.3 * noise(80)
     crowns = Image.new("F", (side, side), -1.4)
     draw = ImageDraw.Draw(crowns)
@@ -247,8 +258,9 @@ def _textures(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         x, y = rng.uniform(0, side, 2)
         r, tone = rng.uniform(3.5, 8.5) * u, rng.uniform(-0.55, 0.35)
         for k in range(4):
-            q = r * (1 - 0.24 * k)
-            draw.ellipse((x - q - k * u * 0.7, y - q - k * u * 0.7, x + q - k * u * 0.7, y + q - k * u * 0.7), fill=tone + 0.28 * k)
+            q, shift = r * (1 - 0.24 * k), k * u * 0.7
+            box = (x - q - shift, y - q - shift, x + q - shift, y + q - shift)
+            draw.ellipse(box, fill=tone + 0.28 * k)
     canopy = np.asarray(crowns) * 0.8 + 0.16 * fine + 0.3 * coarse
     return fine, coarse, canopy.astype(np.float32)
 
@@ -350,7 +362,7 @@ def _tennis(k: _Canvas, o: SceneObject, shape: list[tuple[float, float]]) -> Non
     k.rim(o, inner, white, thin)
     for a, z in (((-0.4, 0.26), (0.4, 0.26)), ((-0.4, -0.26), (0.4, -0.26)), ((0, -0.42), (0, 0.42)),
                  ((-0.2, -0.26), (-0.2, 0.26)), ((0.2, -0.26), (0.2, 0.26)), ((-0.2, 0), (0.2, 0))):  # fmt: skip
-        k.stroke(local(o.center, o.angle, o.length, o.width, (a, z)), white, thin)
+        k.chord(o, a, z, white, thin)
 
 
 def _football(k: _Canvas, o: SceneObject, shape: list[tuple[float, float]]) -> None:
@@ -361,7 +373,7 @@ def _football(k: _Canvas, o: SceneObject, shape: list[tuple[float, float]]) -> N
         k.part(o, ((a, -0.5), (z, -0.5), (z, 0.5), (a, 0.5)), shade(grass, 1.13))
     white, thin = (242, 242, 238), 1.3 * k.u
     k.rim(o, tuple((x * 0.94, y * 0.9) for x, y in SQUARE), white, thin)
-    k.stroke(local(o.center, o.angle, o.length, o.width, ((0, -0.45), (0, 0.45))), white, thin)
+    k.chord(o, (0, -0.45), (0, 0.45), white, thin)
     k.rim(o, tuple((x * 0.22, y * 0.22 * o.length / o.width) for x, y in CIRCLE), white, thin)
     for side in (-1, 1):
         k.rim(o, ((0.47 * side, -0.2), (0.34 * side, -0.2), (0.34 * side, 0.2), (0.47 * side, 0.2)), white, thin)
@@ -370,9 +382,11 @@ def _football(k: _Canvas, o: SceneObject, shape: list[tuple[float, float]]) -> N
 def _baseball(k: _Canvas, o: SceneObject, shape: list[tuple[float, float]]) -> None:
     grass, dirt = (88, 148, 66), (190, 140, 92)
     turn = np.linspace(-np.pi / 4, np.pi / 4, 14)
+
     def fan(radius: float) -> tuple[tuple[float, float], ...]:
         arc = [(-0.5 + radius * float(np.cos(a)), radius * float(np.sin(a))) for a in turn]
         return ((-0.5, 0.0), *arc)
+
     k.part(o, fan(1.0), shade(dirt, 0.9))
     k.part(o, fan(0.94), grass, 120)
     k.part(o, fan(0.52), dirt, 100)
@@ -380,7 +394,7 @@ def _baseball(k: _Canvas, o: SceneObject, shape: list[tuple[float, float]]) -> N
     k.part(o, diamond, grass, 100)
     k.disc(local(o.center, o.angle, o.length, o.width, ((-0.24, 0.0),))[0], 0.05 * o.length, dirt)
     for side in (-1, 1):
-        k.stroke(local(o.center, o.angle, o.length, o.width, ((-0.48, 0.0), (0.17, 0.66 * side))), (240, 240, 234), k.u)
+        k.chord(o, (-0.48, 0.0), (0.17, 0.66 * side), (240, 240, 234), k.u)
 
 
 FIELDS: dict[str, Rgb] = {"green": (74, 124, 50), "yellow": (214, 184, 74), "brown": (120, 84, 56)}
@@ -396,7 +410,7 @@ def _field(k: _Canvas, o: SceneObject, shape: list[tuple[float, float]]) -> None
     for i in range(rows):
         v = -0.5 + (i + 0.5) / rows
         ends = ((v, -0.5), (v, 0.5)) if across else ((-0.5, v), (0.5, v))
-        k.stroke(local(o.center, o.angle, o.length, o.width, ends), lines, 1.5 * k.u, 200)
+        k.chord(o, *ends, lines, 1.5 * k.u, 200)
     k.rim(o, SQUARE, shade(base, 0.72), 1.2 * k.u)
 
 
@@ -411,13 +425,13 @@ def _dock(k: _Canvas, o: SceneObject, shape: list[tuple[float, float]]) -> None:
     wood = (168 + o.variant % 20, 142 + o.variant % 16, 106)
     k.polygon(shape, wood)
     for v in np.linspace(-0.46, 0.46, 12):
-        k.stroke(local(o.center, o.angle, o.length, o.width, ((float(v), -0.5), (float(v), 0.5))), shade(wood, 0.8), 0.7 * k.u)
+        k.chord(o, (float(v), -0.5), (float(v), 0.5), shade(wood, 0.8), 0.7 * k.u)
 
 
 def _bridge(k: _Canvas, o: SceneObject, shape: list[tuple[float, float]]) -> None:
     k.polygon(shape, (196, 194, 188))
     k.part(o, ((-0.5, -0.36), (0.5, -0.36), (0.5, 0.36), (-0.5, 0.36)), (124, 122, 122))
-    k.stroke(local(o.center, o.angle, o.length, o.width, ((-0.5, 0.0), (0.5, 0.0))), (226, 226, 216), 1.1 * k.u)
+    k.chord(o, (-0.5, 0.0), (0.5, 0.0), (226, 226, 216), 1.1 * k.u)
 
 
 def _building(k: _Canvas, o: SceneObject, shape: list[tuple[float, float]]) -> None:
@@ -425,7 +439,7 @@ def _building(k: _Canvas, o: SceneObject, shape: list[tuple[float, float]]) -> N
     k.rim(o, tuple((x * 0.97, y * 0.94) for x, y in SQUARE), shade(o.rgb, 0.78), 1.4 * k.u)
     seams = 5 + o.variant % 5
     for v in np.linspace(-0.42, 0.42, seams):
-        k.stroke(local(o.center, o.angle, o.length, o.width, ((float(v), -0.44), (float(v), 0.44))), shade(o.rgb, 0.9), 0.9 * k.u)
+        k.chord(o, (float(v), -0.44), (float(v), 0.44), shade(o.rgb, 0.9), 0.9 * k.u)
     for i in range(2 + o.variant % 3):
         x = -0.34 + 0.22 * i
         k.part(o, ((x, -0.2), (x + 0.07, -0.2), (x + 0.07, -0.02), (x, -0.02)), shade(o.rgb, 0.66))

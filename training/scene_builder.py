@@ -7,7 +7,19 @@ from dataclasses import replace
 import numpy as np
 
 from rsagent.training.scene_model import (
-    COVERS, DIRECTIONS, FOLIAGE, GROUND, PAVED, ROAD, SAND, WATER, Cloud, Line, Look, Mark, Point, Rgb, Scene,
+    COVERS,
+    DIRECTIONS,
+    GROUND,
+    PAVED,
+    ROAD,
+    WATER,
+    Cloud,
+    Line,
+    Look,
+    Mark,
+    Point,
+    Rgb,
+    Scene,
     SceneObject,
 )  # fmt: skip
 
@@ -16,7 +28,7 @@ MAP = 56
 
 PAINT: dict[str, Rgb] = {
     "red": (196, 44, 40), "white": (238, 238, 236), "blue": (44, 88, 192), "green": (52, 138, 62),
-    "grey": (134, 136, 140), "black": (30, 31, 36), "yellow": (236, 200, 40), "brown": (118, 74, 44),
+    "grey": (134, 136, 140), "black": (30, 31, 36), "yellow": (236, 200, 40), "brown": (108, 72, 46),
 }  # fmt: skip
 KIND_COLOURS: dict[str, tuple[str, ...]] = {
     "plane": ("white", "white", "white", "grey", "red", "blue", "yellow", "black"),
@@ -102,7 +114,7 @@ class Builder:
 
     def add_line(self, name: str, width: float, direction: int | None = None, swing: float = 0.0,
                  spread: float = 0.24, at: tuple[Point, float] | None = None) -> Line:  # fmt: skip
-        """Lay a road, runway or river of `width` (pixels at 224 px) through the picture, or just `at` (point, angle)."""
+        """Lay a road, runway or river of `width` (pixels at 224 px) through the picture, or `at` (point, angle)."""
         rng = self.rng
         d = int(rng.integers(4)) if direction is None else direction
         angle = (0.0, np.pi / 2, np.pi / 4, -np.pi / 4)[d] + float(rng.uniform(-0.1, 0.1))
@@ -139,8 +151,8 @@ class Builder:
     def colours_of(self, kind: str) -> tuple[str, ...]:
         """The colours that `kind` has in this scene: one for all (half of the scenes), or up to three."""
         if kind not in self.modes:
-            near = self.ground
-            palette = [c for c in KIND_COLOURS[kind] if sum(abs(a - b) for a, b in zip(PAINT[c], near, strict=True)) > 90]
+            ground = np.asarray(self.ground)
+            palette = [c for c in KIND_COLOURS[kind] if np.abs(np.asarray(PAINT[c]) - ground).sum() > 90]
             several = 1 if self.chance(0.55) else self.number(2, 3)
             self.modes[kind] = tuple(str(c) for c in self.rng.choice(palette or ["white"], several))
         return self.modes[kind]
@@ -164,8 +176,9 @@ class Builder:
         box = (center[0] - hw, center[1] - hh, center[0] + hw, center[1] + hh)
         return SceneObject(kind, colour, rgb, center, length, width, angle, box, 1.0, int(rng.integers(1 << 30)))
 
-    def place(self, kind: str, count: int, on: tuple[int, ...] = (GROUND, PAVED), angles: tuple[float, ...] | None = None,
-              gap: float = 3.0, length: float | None = None, width: float | None = None) -> int:  # fmt: skip
+    def place(self, kind: str, count: int, on: tuple[int, ...] = (GROUND, PAVED),
+              angles: tuple[float, ...] | None = None, gap: float = 3.0, length: float | None = None,
+              width: float | None = None) -> int:  # fmt: skip
         """Put up to `count` objects on free ground of the covers `on`, not touching others; return how many fitted."""
         rng, placed, cell = self.rng, 0, self.size / MAP
         for _ in range(count):
@@ -192,8 +205,8 @@ class Builder:
         self.objects.append(thing)
         x0, y0, x1, y1 = (v / self.size * MAP for v in thing.box)
         pad = gap * self.u * MAP / self.size
-        ys, xs = slice(max(int(y0 - pad), 0), max(int(np.ceil(y1 + pad)), 0)), slice(max(int(x0 - pad), 0), max(int(np.ceil(x1 + pad)), 0))
-        self.taken[ys, xs] = True
+        ends = [max(int(v), 0) for v in (y0 - pad, np.ceil(y1 + pad), x0 - pad, np.ceil(x1 + pad))]
+        self.taken[ends[0] : ends[1], ends[2] : ends[3]] = True
 
     def inside(self, thing: SceneObject, cut: float) -> bool:
         """Whether no more than about the share `cut` of the object's box is outside the picture."""
@@ -204,7 +217,7 @@ class Builder:
 
     def collides(self, thing: SceneObject, same_only: bool = False) -> bool:
         """Whether the object's box (a little widened) meets another's."""
-        pad = 2 * self.u
+        pad = 4 * self.u
         x0, y0, x1, y1 = thing.box
         for other in self.objects:
             if same_only and other.kind not in (thing.kind, "bridge", "dock", "tree"):
@@ -216,14 +229,15 @@ class Builder:
 
     # marks ----------------------------------------------------------------------------------------------------
 
-    def patch(self, rgb: Rgb, center: Point, rx: float, ry: float, angle: float = 0.0, sides: int = 12, rough: float = 0.18,
-              cover: int | None = None, texture: int = 150) -> tuple[Point, ...]:  # fmt: skip
+    def patch(self, rgb: Rgb, center: Point, rx: float, ry: float, angle: float = 0.0, sides: int = 12,
+              rough: float = 0.18, cover: int | None = None, texture: int = 150) -> tuple[Point, ...]:  # fmt: skip
         """Paint an irregular patch; with `cover` it also changes the map below it."""
         turn = np.linspace(0, 2 * np.pi, sides, endpoint=False)
         r = 1 + self.rng.uniform(-rough, rough, sides)
         c, s = np.cos(angle), np.sin(angle)
         px, py = np.cos(turn) * rx * r, np.sin(turn) * ry * r
-        points = tuple(zip((center[0] + c * px - s * py).tolist(), (center[1] + s * px + c * py).tolist(), strict=True))
+        x, y = center[0] + c * px - s * py, center[1] + s * px + c * py
+        points = tuple(zip(x.tolist(), y.tolist(), strict=True))
         self.marks.append(Mark("polygon", points, rgb, texture=texture))
         if cover is not None:
             dx, dy = self.x - center[0], self.y - center[1]
@@ -245,17 +259,20 @@ class Builder:
                 self.marks.append(Mark("ellipse", ((x - r, y - r), (x + r, y + r * 0.8)), rgb))
             else:
                 end = (x + float(rng.normal(0, 50)) * u, y + float(rng.normal(0, 50)) * u)
-                self.marks.append(Mark("line", ((x, y), end), jitter(rng, base, 14), width=float(rng.uniform(0.8, 2.2)) * u))
+                width = float(rng.uniform(0.8, 2.2)) * u
+                self.marks.append(Mark("line", ((x, y), end), jitter(rng, base, 14), width))
 
-    def water_half(self, rgb: Rgb, share: float, wave: float, shore: Rgb | None = None, shore_width: float = 0.0) -> None:
+    def water_half(self, rgb: Rgb, share: float, wave: float, shore: Rgb, shore_width: float) -> None:
         """Fill one side of the picture with water, `share` of it deep, behind a shore line that waves by `wave` px."""
         rng, size = self.rng, self.size
         side = str(rng.choice(("left", "right", "top", "bottom")))
         self.water_side = side
         t = np.linspace(-0.05, 1.05, 24) * size
         phase, period, lean = rng.uniform(0, 6.28), rng.uniform(90, 220) * self.u, rng.uniform(-0.06, 0.06)
+
         def edge(v: np.ndarray) -> np.ndarray:
             return share * size + wave * self.u * np.sin(2 * np.pi * v / period + phase) + lean * (v - size / 2)
+
         def polygon(extra: float) -> tuple[Point, ...]:
             depth = edge(t) + extra
             across, far = np.concatenate([t, t[::-1]]), np.concatenate([depth, np.full_like(t, -9.0)])
@@ -263,8 +280,8 @@ class Builder:
                 far = size - far
             pair = (far, across) if side in ("left", "right") else (across, far)
             return tuple(zip(pair[0].tolist(), pair[1].tolist(), strict=True))
-        if shore is not None:
-            self.marks.append(Mark("polygon", polygon(shore_width * self.u), shore, texture=60))
+
+        self.marks.append(Mark("polygon", polygon(shore_width * self.u), shore, texture=60))
         self.marks.append(Mark("polygon", polygon(0), rgb, texture=70))
         across, far = (self.y, self.x) if side in ("left", "right") else (self.x, self.y)
         far = size - far if side in ("right", "bottom") else far
@@ -281,7 +298,8 @@ class Builder:
         if self.chance(0.1):
             for _ in range(self.number(1, 2)):
                 x, y = rng.uniform(0.05, 0.95, 2).tolist()
-                clouds.append(Cloud((x * size, y * size), float(rng.uniform(16, 36)) * u, float(rng.uniform(13, 26)) * u))
+                rx, ry = float(rng.uniform(16, 36)) * u, float(rng.uniform(13, 26)) * u
+                clouds.append(Cloud((x * size, y * size), rx, ry))
         ordered = [o for o in self.objects if o.kind not in ON_TOP] + [o for o in self.objects if o.kind in ON_TOP]
         above = [o for o in ordered if o.kind == "tree"]
         shown: list[SceneObject] = []
@@ -341,6 +359,3 @@ def visible_share(thing: SceneObject, size: int, clouds: list[Cloud], above: lis
     for tree in near:
         seen &= (x - tree.center[0]) ** 2 + (y - tree.center[1]) ** 2 > (0.45 * tree.length) ** 2
     return float(seen.mean())
-
-
-__all__ = ["FOLIAGE", "GROUNDS", "PAVED", "ROAD", "SAND", "WATER", "Builder", "jitter"]

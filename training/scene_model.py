@@ -170,7 +170,7 @@ class Scene:
 
 
 def cell_of(center: Point, size: int, margin: float = 0.0) -> str | None:
-    """The name of the ninth of the picture that holds `center`; None closer than `margin` (share of size) to another."""
+    """Which ninth of the picture holds `center`; None if it lies within `margin` (share of size) of another."""
     index = []
     for value in center:
         share = value / size

@@ -9,9 +9,25 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rsagent.training.scene_builder import FOLIAGE, GROUNDS, PAVED, ROAD, SAND, WATER, Builder, jitter
+from rsagent.training.scene_builder import GROUNDS, Builder, jitter
 from rsagent.training.scene_model import (
-    CELLS, COLOURS, DIRECTIONS, KINDS, LINES, SCENES, SEASONS, Line, Mark, Scene, SceneObject, annotate, cell_of,
+    CELLS,
+    COLOURS,
+    DIRECTIONS,
+    FOLIAGE,
+    KINDS,
+    LINES,
+    PAVED,
+    SAND,
+    SCENES,
+    SEASONS,
+    WATER,
+    Line,
+    Mark,
+    Scene,
+    SceneObject,
+    annotate,
+    cell_of,
 )  # fmt: skip
 
 SPLITS: dict[str, int] = {"train": 1, "val": 2, "test": 3}
@@ -29,9 +45,26 @@ def scene_from_seed(seed: int, split: str = "train", size: int = 224) -> Scene:
 def make_scene(rng: np.random.Generator, size: int = 224, kind: str | None = None) -> Scene:
     """Lay out one scene of a random type (or of type `kind`), `size` pixels square (112 or more)."""
     name = str(rng.choice(SCENES)) if kind is None else kind
-    board = Builder(rng, size, name)
-    _LAYOUTS[name](board)
-    return board.finish()
+    while True:
+        board = Builder(rng, size, name)
+        _LAYOUTS[name](board)
+        scene = board.finish()
+        if _typical(scene):
+            return scene
+
+
+def _typical(scene: Scene) -> bool:
+    """Whether enough of what makes the scene's type can be seen to name it."""
+    signs = {
+        "airport": ("plane", 1), "harbor": ("ship", 1), "residential area": ("house", 3),
+        "farmland": ("farm field", 2), "industrial area": ("storage tank", 1), "park": ("tree", 3),
+    }  # fmt: skip
+    if scene.kind == "sports ground":
+        return any(scene.seen(kind) for kind in ("football field", "baseball field", "tennis court"))
+    if scene.kind in signs:
+        kind, least = signs[scene.kind]
+        return len(scene.seen(kind)) >= least or (scene.kind == "harbor" and bool(scene.seen("dock")))
+    return True
 
 
 def _lean(b: Builder) -> tuple[float, ...]:
@@ -88,7 +121,7 @@ def _airport(b: Builder) -> None:
 def _harbor(b: Builder) -> None:
     b.bare("concrete", "dirt", "asphalt")
     b.clutter(b.number(3, 10))
-    b.water_half(jitter(b.rng, SEA, 14), b.rng.uniform(0.5, 0.72), 0.0, jitter(b.rng, (196, 194, 188), 6), 3.0)
+    b.water_half(jitter(b.rng, SEA, 14), b.rng.uniform(0.33, 0.67), 0.0, jitter(b.rng, (196, 194, 188), 6), 3.0)
     for _ in range(b.number(0, 4)):
         _dock(b)
     b.place("ship", _count(b, 1, 12), on=(WATER,), angles=_lean(b) if b.chance(0.6) else None, gap=1)
@@ -138,8 +171,10 @@ def _parking(b: Builder) -> None:
     start_a = (b.size - columns * slot) / 2 + float(b.rng.uniform(-6, 6)) * b.u
     lane = min(deep * float(b.rng.uniform(1.4, 1.9)), (room - deep) / max(rows - 1, 1))
     start_b = max((b.size - (rows - 1) * lane - deep) / 2 + float(b.rng.uniform(-8, 8)) * b.u, 16 * b.u)
+
     def at(a: float, c: float) -> tuple[float, float]:
         return (a, c) if horizontal else (c, a)
+
     paint = jitter(b.rng, (226, 226, 220) if b.chance(0.8) else (220, 196, 90), 6)
     slots: list[tuple[float, float]] = []
     for r in range(rows):
@@ -192,7 +227,8 @@ def _farmland(b: Builder) -> None:
     count = b.number(2, 8)
     size = float(np.clip(150 / np.sqrt(count), 42, 84)) * b.u
     for _ in range(count):
-        b.place("farm field", 1, angles=lean, gap=1.5, length=size * b.rng.uniform(0.9, 1.35), width=size * b.rng.uniform(0.65, 0.9))
+        length, width = size * b.rng.uniform(0.9, 1.35), size * b.rng.uniform(0.65, 0.9)
+        b.place("farm field", 1, angles=lean, gap=1.5, length=length, width=width)
     b.scale /= 0.8
     b.place("house", b.number(0, 3), angles=lean)
     b.place("tree", _count(b, 0, 8))
@@ -208,9 +244,10 @@ def _pond(b: Builder) -> None:
     row, column = spots[int(b.rng.integers(len(spots)))]
     center = (float(b.x[row, column]), float(b.y[row, column]))
     rx, ry = float(b.rng.uniform(20, 34)) * b.u, float(b.rng.uniform(15, 24)) * b.u
-    if any(abs(o.center[0] - center[0]) < rx + o.length / 2 and abs(o.center[1] - center[1]) < rx + o.length / 2 for o in b.objects):
+    x, y = np.asarray(center[0]), np.asarray(center[1])
+    if any(max(abs(o.center[0] - x), abs(o.center[1] - y)) < rx + o.length / 2 for o in b.objects):
         return
-    if any(line.distance(np.asarray(center[0]), np.asarray(center[1])) < rx * 1.3 + line.width / 2 for line in b.lines):
+    if any(line.distance(x, y) < rx * 1.3 + line.width / 2 for line in b.lines):
         return
     b.patch(jitter(b.rng, (62, 98, 116), 10), center, rx, ry, float(b.rng.uniform(0, 3)), cover=WATER, texture=60)
     b.taken |= (b.x - center[0]) ** 2 + (b.y - center[1]) ** 2 < (1.25 * rx) ** 2
@@ -219,7 +256,7 @@ def _pond(b: Builder) -> None:
 def _forest(b: Builder) -> None:
     b.grass()
     b.many.add("tree")
-    tone = {"summer": (46, 84, 44), "autumn": (158, 96, 44), "winter": (112, 116, 112)}[b.palette]
+    tone = {"summer": (46, 84, 44), "autumn": (158, 96, 44), "winter": (134, 144, 143)}[b.palette]
     line = None
     if b.chance(0.6):
         line = b.add_line("river", 24, swing=9) if b.chance(0.3) else b.add_line("road", 20)
@@ -235,7 +272,8 @@ def _forest(b: Builder) -> None:
     outline = ((-9.0, -9.0), (b.size + 9.0, -9.0), (b.size + 9.0, b.size + 9.0), (-9.0, b.size + 9.0))
     b.marks.append(Mark("foliage", outline, jitter(b.rng, tone, 8)))
     for center, radius in clearings:
-        b.patch(jitter(b.rng, b.ground, 4), (float(center[0]), float(center[1])), radius * 1.12, radius * 1.12, rough=0.1)
+        middle = (float(center[0]), float(center[1]))
+        b.patch(jitter(b.rng, b.ground, 4), middle, radius * 1.12, radius * 1.12, sides=20, rough=0.08)
     b.place("house", b.number(0, 2) if clearings else 0, on=(0,), angles=_lean(b), gap=1)
     b.place("car", b.number(0, 2) if clearings else 0, on=(0,), gap=1)
     if line and line.name == "road":
@@ -280,7 +318,7 @@ def _grove(b: Builder) -> None:
     if (b.taken & inside).any():
         return
     b.many.add("tree")
-    tone = {"summer": (50, 88, 46), "autumn": (160, 98, 46), "winter": (112, 116, 112)}.get(b.palette, (50, 88, 46))
+    tone = {"summer": (50, 88, 46), "autumn": (160, 98, 46), "winter": (134, 144, 143)}.get(b.palette, (50, 88, 46))
     turn = np.linspace(0, 2 * np.pi, 18, endpoint=False)
     r = radius * b.rng.uniform(0.8, 1.1, 18)
     points = tuple(zip((center[0] + np.cos(turn) * r).tolist(), (center[1] + np.sin(turn) * r).tolist(), strict=True))
@@ -292,7 +330,8 @@ def _grove(b: Builder) -> None:
 def _beach(b: Builder) -> None:
     b.bare("sand")
     b.clutter(b.number(2, 8))
-    b.water_half(jitter(b.rng, (52, 124, 158), 14), b.rng.uniform(0.32, 0.62), b.rng.uniform(2, 9), (236, 240, 240), 5.0)
+    water = jitter(b.rng, (52, 124, 158), 14)
+    b.water_half(water, b.rng.uniform(0.32, 0.62), b.rng.uniform(2, 9), (236, 240, 240), 5.0)
     b.cover[b.cover == 0] = SAND
     b.place("umbrella", _count(b, 0, 12), on=(SAND,))
     b.place("ship", _count(b, 0, 5), on=(WATER,))
@@ -400,6 +439,6 @@ _LAYOUTS: dict[str, Callable[[Builder], None]] = dict(
 )  # fmt: skip
 
 __all__ = [
-    "CELLS", "COLOURS", "DIRECTIONS", "KINDS", "LINES", "ROAD", "SCENES", "SEASONS", "SPLITS", "Scene", "SceneObject",
+    "CELLS", "COLOURS", "DIRECTIONS", "KINDS", "LINES", "SCENES", "SEASONS", "SPLITS", "Scene", "SceneObject",
     "annotate", "cell_of", "make_scene", "scene_from_seed",
 ]  # fmt: skip
