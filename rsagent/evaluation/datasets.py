@@ -9,8 +9,8 @@ The folder that holds the data sets is an argument or the environment variable `
 
 Texts stay as published, so that scores can be compared; `rsagent.evaluation.wording.clean_caption` makes a training
 target of a caption. What is known to be wrong is dropped from the training part only (an argument turns that off).
-Data sets that publish no split are split by image: a digest of data set and file name decides (class folders 80 / 10 / 10 %, RSVQA,
-of which few images may be at hand, 60 / 20 / 20 %), so a file is in the same part on every machine.
+Data sets that publish no split are split by image: a digest of data set and file name decides (class folders 80 / 10 /
+10 %, RSVQA 60 / 20 / 20 % because few images may be at hand), so a file is in the same part on every machine.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def read_ucm_captions(root: Path | str | None = None, *, drop_wrong: bool = True
 
 
 def read_rsicd(root: Path | str | None = None) -> list[CaptionedImage]:
-    """RSICD captions, five an image, often the same sentence (see `CaptionedImage.distinct`); labels are the 30 scene classes.
+    """RSICD captions, five an image, often one sentence repeated (`distinct` tells); labels are the 30 scene classes.
 
     The class comes from themes.json, else from a file name such as airport_12.jpg; a bare number has none.
     """

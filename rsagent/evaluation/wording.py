@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-# Misspellings in the training captions of UC Merced and RSICD, found by comparing rare words with frequent ones. Each row
+# Misspellings in the training captions of UC Merced and RSICD, found by comparing rare words with frequent ones. A row
 # is "right: wrong wrong ...". Doubtful ones ("loos", "thr") are left alone.
 _SPELLINGS = """
 across: acrosss acroos aross
