@@ -28,6 +28,7 @@ from rsagent.training.scene_model import (
     SceneObject,
     annotate,
     cell_of,
+    visible_center,
 )  # fmt: skip
 
 SPLITS: dict[str, int] = {"train": 1, "val": 2, "test": 3}
