@@ -77,7 +77,7 @@ class EncoderTask(nn.Module):
         losses.append(2.0 * _masked_bce(self.tags(pooled), targets["tags"]))
         maps = self.fine_maps(features.fine)
         maps = maps + F.interpolate(self.coarse_maps(features.coarse), maps.shape[2:], mode="nearest")
-        truth = torch.cat([targets["cells"], targets["colours"]], 1).clamp(max=1.0)
+        truth = torch.cat([targets["cells"], targets["colours"]], 1)
         losses.append(30.0 * _masked_bce(maps, truth))
         return {"loss": torch.stack(losses).sum()}
 
@@ -178,7 +178,8 @@ def train_encoder(recipe: Recipe, data: Path, out: Path, *, resume: bool = False
         save_total_limit=1,
         report_to=[],
         remove_unused_columns=False,
-        dataloader_num_workers=0,
+        dataloader_num_workers=1,
+        dataloader_prefetch_factor=4,
         disable_tqdm=True,
         seed=recipe.seed,
         max_grad_norm=5.0,

@@ -28,8 +28,8 @@ from rsagent.evaluation.datasets import (
 )
 from rsagent.training.pictures import augment, normalise
 from rsagent.training.render import render
-from rsagent.training.scene_model import COLOURS, DIRECTIONS, KINDS, SCENES
-from rsagent.training.scenes import annotate, scene_from_seed
+from rsagent.training.scene_model import COLOURS, DIRECTIONS, KINDS, SCENES, annotate, visible_center
+from rsagent.training.scenes import scene_from_seed
 
 T = TypeVar("T")
 WORDS = 300
@@ -158,11 +158,12 @@ def scene_item(seed: int) -> dict[str, Tensor]:
     item = empty_item()
     item["pixels"] = torch.tensor(render(scene))
     item["scene"], item["direction"] = torch.tensor(int(truth["scene"])), torch.tensor(int(truth["direction"]))
-    item["cells"] = torch.from_numpy(np.asarray(truth["cells"], dtype=np.float32))
+    cells = torch.tensor(truth["cells"])
+    item["cells"] = cells.where(cells >= 0, torch.nan).clamp(max=1.0)  # negative: a kind that nobody could count
     colours = torch.zeros(len(COLOURS), 14, 14)
-    for thing in scene.objects:
-        if thing.counts and thing.colour in COLOURS:
-            column, row = (min(13, max(0, int(c * 14 / scene.size))) for c in thing.center)
+    for thing in scene.seen():
+        if thing.colour is not None:
+            column, row = (min(13, max(0, int(c * 14 / scene.size))) for c in visible_center(thing, scene.size))
             colours[COLOURS.index(thing.colour), row, column] = 1.0
     item["colours"] = torch.full_like(colours, torch.nan) if scene.greyscale else colours
     item["rendered"] = torch.tensor(True)
