@@ -31,6 +31,10 @@ class EngineError(RSAgentError):
     """The engine could not answer (out of memory, time-out, a server that is away). Exit code 1."""
 
 
+class ImageLost(EngineError):
+    """The engine no longer holds the pixels of a digest (a restart, a full cache): `prepare` the picture again."""
+
+
 class AllExpertsFailed(EngineError):
     """No expert gave a report, so there is nothing to compose."""
 

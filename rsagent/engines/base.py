@@ -1,6 +1,6 @@
 """The one interface behind which experts run: local, SGLang, any OpenAI-compatible server, or the scripted double.
 
-A turn is `prepare` (once an image), `route` (once an instruction), then `generate` (once an expert, several at a time).
+A turn is `prepare` (once an image), `route` (once an instruction), then `generate` (each expert, several at a time).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Engine(Protocol):
     async def route(
         self, digest: str, instruction: str, task: Task, *, style: str = "", experts: Sequence[str] = ()
     ) -> list[ExpertPrompt]:
-        """The instruction router: one prompt for each expert, highest gate first for an answer, paper order for a caption.
+        """The instruction router: one prompt for each expert; highest gate first for an answer, else the paper's order.
 
         Args:
             digest: sha256 of an image that was prepared, here or before a restart.
@@ -44,16 +44,19 @@ class Engine(Protocol):
             experts: only these; empty means all.
 
         Raises:
-            EngineError: the image's pixels are no longer at hand, or the engine failed.
+            ImageLost: the image's pixels are no longer at hand; the graph then prepares the recorded path again.
+            EngineError: the engine failed.
         """
         ...
 
     def generate(self, prompt: ExpertPrompt) -> AsyncIterator[str]:
         """Stream an expert's words, one piece a token (a piece may be empty while a character is incomplete).
 
-        The expert may also be `composer`, whose prompt's text holds the reports. Closing the iterator early stops the work.
+        The expert may also be `composer`, whose prompt's text holds the reports. Closing the iterator early stops the
+        work.
 
         Raises:
+            ImageLost: the image's pixels are no longer at hand.
             EngineError: out of memory, unknown expert, or the engine failed.
         """
         ...

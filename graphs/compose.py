@@ -1,0 +1,187 @@
+"""The composer's rules, as pure functions: which experts are asked, which report counts, how aspects become one text.
+
+The way `join`: the aspects in the paper's order (theme, objects, relations), each in sentence case and punctuated, a
+sentence that only repeats an earlier one left out. Nothing is invented: an empty aspect stays empty.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from rsagent.errors import AllExpertsFailed
+from rsagent.schemas import Answer, Caption, Conflict, ExpertPrompt, ExpertReport, ImageFacts, Task
+
+ASPECTS = {"theme": "theme", "object": "objects", "relation": "relations"}
+"""Expert -> the field of a Caption that holds its aspect. Experts of other names appear in the text alone."""
+
+_NOTHING = frozenset(("", "none", "nothing", "n/a", "no relations", "no objects", "no theme"))
+_FILLERS = frozenset("a an and are is it of the there this".split())
+_NEGATIONS = frozenset("no not without never nor".split())
+
+
+def choose(prompts: Sequence[ExpertPrompt], task: Task, threshold: float) -> list[ExpertPrompt]:
+    """Those of the router's prompts that are sent: all for a caption; for an answer the highest gate and its evidence.
+
+    Args:
+        prompts: what the router wrote, at least one.
+        task: for a caption the order is kept; for an answer the highest gate comes first.
+        threshold: a gate from here on makes an expert evidence, 0 to 1.
+    """
+    if task == "caption":
+        return list(prompts)
+    ranked = sorted(prompts, key=lambda prompt: -prompt.gate)
+    return ranked[:1] + [prompt for prompt in ranked[1:] if prompt.gate >= threshold]
+
+
+def latest(reports: Sequence[ExpertReport]) -> dict[str, ExpertReport]:
+    """The report that counts for each expert, in the order of first asking: its last good one, else its last one.
+
+    An expert that fails when it is asked again keeps what it said before.
+    """
+    counting: dict[str, ExpertReport] = {}
+    for report in reports:
+        before = counting.get(report.expert)
+        if before is None or before.error is not None or report.error is None:
+            counting[report.expert] = report
+    return counting
+
+
+def words_of(reports: Sequence[ExpertReport]) -> dict[str, str]:
+    """What each expert that did not fail says, untouched; the composer adapter was trained on exactly this."""
+    return {name: report.text for name, report in latest(reports).items() if report.error is None}
+
+
+def tidy(text: str) -> str:
+    """Sentences as people write them: capitals, no space before punctuation, an end; "" when nothing is said."""
+    text = re.sub(r"\s+([.,;:!?])", r"\1", " ".join(text.split()))
+    text = re.sub(r"([.,;:!?])\1+", r"\1", text).lstrip(" .,;:!?-").rstrip(" ,;:-")
+    if text.rstrip(".!").casefold() in _NOTHING:
+        return ""
+    if not re.search(r"[.!?。！？][\"')\]]?$", text):
+        text += "."
+    return " ".join(sentence[0].upper() + sentence[1:] for sentence in _sentences(text))
+
+
+def join(aspects: Sequence[str]) -> str:
+    """The aspects one after the other, tidied, without the sentences that an earlier one already says."""
+    kept: list[str] = []
+    for aspect in aspects:
+        for sentence in _sentences(tidy(aspect)):
+            if not any(_repeats(sentence, earlier) for earlier in kept):
+                kept.append(sentence)
+    return " ".join(kept)
+
+
+def compose_caption(
+    reports: Sequence[ExpertReport],
+    conflicts: Sequence[Conflict],
+    *,
+    style: str,
+    image: ImageFacts,
+    written: str | None = None,
+    composer_error: str | None = None,
+    seconds: float = 0.0,
+) -> Caption:
+    """The caption of a turn.
+
+    Args:
+        reports: all that the experts said, in the order in which their aspects are joined.
+        conflicts: contradictions found, the resolved ones marked.
+        style: the style that was asked for.
+        image: facts of the picture.
+        written: the composer adapter's sentence; None joins the aspects by rule.
+        composer_error: why the adapter wrote nothing; the caption is then partial.
+        seconds: how long the turn took.
+
+    Raises:
+        AllExpertsFailed: no expert gave a report.
+    """
+    said = words_of(reports)
+    missing = _missing(reports)
+    if not said:
+        raise AllExpertsFailed(_all_failed(latest(reports)))
+    if composer_error is not None:
+        missing.append("composer")
+    aspects = {field: tidy(said.get(expert, "")) for expert, field in ASPECTS.items()}
+    return Caption(
+        **aspects,
+        text=join(list(said.values())) if written is None else tidy(written),
+        style=style,
+        partial=bool(missing),
+        missing=missing,
+        conflicts=list(conflicts),
+        reports=list(reports),
+        image=image,
+        seconds=seconds,
+    )
+
+
+def compose_answer(
+    question: str,
+    reports: Sequence[ExpertReport],
+    conflicts: Sequence[Conflict],
+    *,
+    image: ImageFacts,
+    seconds: float = 0.0,
+) -> Answer:
+    """The answer of a turn: what the first expert says that did say something; the others are evidence.
+
+    Args:
+        question: what was asked.
+        reports: what the experts said, highest gate first.
+        conflicts: answers that contradict each other.
+        image: facts of the picture.
+        seconds: how long the turn took.
+
+    Raises:
+        AllExpertsFailed: no expert gave an answer.
+    """
+    counting = latest(reports)
+    winner = next((report for report in counting.values() if report.error is None and report.text), None)
+    if winner is None:
+        raise AllExpertsFailed(_all_failed(counting))
+    missing = [name for name, report in counting.items() if report.error is not None or not report.text]
+    return Answer(
+        question=question,
+        text=re.sub(r"\s+([.,;:!?])", r"\1", winner.text),
+        expert=winner.expert,
+        evidence=[report for report in counting.values() if report is not winner],
+        partial=bool(missing),
+        missing=missing,
+        conflicts=list(conflicts),
+        image=image,
+        seconds=seconds,
+    )
+
+
+def in_paper_order(words: Mapping[str, str]) -> dict[str, str]:
+    """Experts' words by Caption field, for the composer's prompt; an aspect nobody reported is ""."""
+    return {field: words.get(expert, "") for expert, field in ASPECTS.items()}
+
+
+def _missing(reports: Sequence[ExpertReport]) -> list[str]:
+    return [name for name, report in latest(reports).items() if report.error is not None]
+
+
+def _all_failed(reports: Mapping[str, ExpertReport]) -> str:
+    reasons = "; ".join(f"{name}: {report.error or 'said nothing'}" for name, report in reports.items())
+    return f"no expert answered ({reasons})"
+
+
+def _sentences(text: str) -> list[str]:
+    return [part for part in re.split(r"(?<=[.!?。！？])\s+", text) if part]
+
+
+def _content(sentence: str) -> list[str]:
+    """The words that carry a sentence, plurals made alike."""
+    words = re.findall(r"\w+", sentence.casefold())
+    return [word[:-1] if len(word) > 3 and word.endswith("s") else word for word in words if word not in _FILLERS]
+
+
+def _repeats(sentence: str, earlier: str) -> bool:
+    """Whether `earlier` says all that `sentence` says, in the same order and with the same negations."""
+    new, old = _content(sentence), _content(earlier)
+    if _NEGATIONS.intersection(new) != _NEGATIONS.intersection(old):
+        return False
+    return any(old[start : start + len(new)] == new for start in range(len(old) - len(new) + 1))

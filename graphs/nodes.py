@@ -1,0 +1,259 @@
+"""The graph's nodes: prepare, router, expert, check, composer. They close over the engine; the state carries data.
+
+An expert that fails or takes too long is a fact: an ExpertReport with `error`. Only EngineError is one; every other
+exception is a fault of a program and ends the run. It is caught inside the node, not by a LangGraph error handler: a
+handler would also swallow programming errors, and would end the run without the composer when every branch failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from langgraph.runtime import Runtime
+from langgraph.types import Command, Overwrite, Send
+
+from rsagent.engines.base import Engine
+from rsagent.errors import EngineError, ImageError, ImageLost, UserError
+from rsagent.graphs import compose, consistency
+from rsagent.graphs.state import Event, ExpertCall, GraphState, Turn
+from rsagent.graphs.text import clean, clean_question, strip_controls
+from rsagent.prompts import Prompts
+from rsagent.schemas import Conflict, ExpertPrompt, ExpertReport, ImageFacts
+
+DETAILED = "detailed"
+"""The style that is always joined by rule."""
+
+# Whose words the `again` prompt of an expert quotes; the theme expert's quotes nobody, so asking it again is in vain.
+_QUOTES = {"object": "relation", "relation": "object"}
+
+Update = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The nodes of one graph.
+
+    Attributes:
+        engine: where router and experts run.
+        prompts: the words of the styles, of asking again and of the composer.
+        expert_timeout_s: seconds after which an expert, or the composer adapter, counts as failed.
+        max_reasks: how often an expert is asked again in a turn when it contradicts another.
+        evidence_threshold: gate from which an expert is asked as evidence for an answer.
+        max_tokens: tokens an expert may write; None leaves it to the engine.
+    """
+
+    engine: Engine
+    prompts: Prompts
+    expert_timeout_s: float
+    max_reasks: int
+    evidence_threshold: float
+    max_tokens: int | None
+
+    async def prepare(self, state: GraphState) -> Update:
+        """Check what is asked, have the engine read the picture, and empty what the turn before left behind."""
+        began = time.time()
+        turn = self._turn(state, began)
+        image = state.get("image")
+        if image is None and "facts" in state:  # a later turn about the same picture
+            facts, path = state["facts"], state["path"]
+        elif image is None:
+            raise UserError("no image is given: pass its path as 'image'")
+        elif isinstance(image, ImageFacts):
+            facts, path = image, ""
+        else:
+            path = os.path.abspath(image)
+            facts = await self.engine.prepare(path)
+        fresh: Update = {"prompts": [], "reports": Overwrite([]), "conflicts": [], "caption": None, "answer": None}
+        return {**fresh, "path": path, "facts": facts, "turn": turn}
+
+    async def router(self, state: GraphState, runtime: Runtime[None]) -> Command[Literal["expert"]]:
+        """Have the instruction router write the prompts and send each to its expert, all in one superstep."""
+        turn, facts, path = state["turn"], state["facts"], state["path"]
+        style = turn.style if turn.style in self.engine.styles else ""
+
+        async def route() -> list[ExpertPrompt]:
+            return await self.engine.route(
+                facts.sha256, turn.instruction, turn.task, style=style, experts=tuple(turn.experts)
+            )
+
+        try:
+            written = await route()
+        except ImageLost:
+            await self._prepare_again(path, facts.sha256)
+            written = await route()
+        if not written:
+            raise EngineError(f"the router of the engine '{self.engine.name}' wrote no prompt")
+        prompts = compose.choose(written, turn.task, self.evidence_threshold)
+        if self.max_tokens is not None:
+            prompts = [prompt.model_copy(update={"max_tokens": self.max_tokens}) for prompt in prompts]
+        for prompt in prompts:
+            _emit(runtime, {"type": "route", "expert": prompt.expert, "text": prompt.text})
+        calls = [Send("expert", ExpertCall(prompt=prompt, path=path)) for prompt in prompts]
+        return Command(update={"prompts": prompts}, goto=calls)
+
+    async def expert(self, state: ExpertCall, runtime: Runtime[None]) -> Update:
+        """Ask one expert; whatever the engine cannot do becomes the report's `error`."""
+        prompt, began = state["prompt"], time.perf_counter()
+        report = ExpertReport(expert=prompt.expert, gate=prompt.gate, attempt=prompt.attempt)
+        try:
+            try:
+                pieces = await self._listen(prompt, runtime)
+            except ImageLost:
+                await self._prepare_again(state["path"], prompt.digest)
+                pieces = await self._listen(prompt, runtime)
+            report.text, report.tokens = clean("".join(pieces)), len(pieces)
+        except EngineError as error:
+            report.error = clean(str(error)) or type(error).__name__
+        report.seconds = time.perf_counter() - began
+        _emit_report(runtime, report)
+        return {"reports": [report]}
+
+    async def check(self, state: GraphState, runtime: Runtime[None]) -> Command[Literal["expert", "composer"]]:
+        """Compare the experts with each other; send those that contradict back once more, within the bound."""
+        reports, before = state["reports"], state["conflicts"]
+        if state["turn"].task == "answer":
+            good = [report for report in compose.latest(reports).values() if report.error is None and report.text]
+            found, again = consistency.find_answer_conflicts(good), []
+        else:
+            words = compose.words_of(reports)
+            found = consistency.find_conflicts(words)
+            again = self._reasks(state["prompts"], reports, found, words)
+        conflicts = consistency.carry(before, found)
+        for conflict in conflicts[len(before) :]:
+            _emit(runtime, {"type": "conflict", "expert": conflict.expert, "text": conflict.what})
+        goto = [Send("expert", ExpertCall(prompt=prompt, path=state["path"])) for prompt in again] or "composer"
+        return Command(update={"conflicts": conflicts}, goto=goto)
+
+    async def composer(self, state: GraphState, runtime: Runtime[None]) -> Update:
+        """Make the caption or the answer from what the experts said, and say what is missing."""
+        turn, facts, reports, conflicts = state["turn"], state["facts"], state["reports"], state["conflicts"]
+        if turn.task == "answer":
+            answer = compose.compose_answer(
+                turn.instruction, reports, conflicts, image=facts, seconds=time.time() - turn.began
+            )
+            _emit(runtime, {"type": "composed", "expert": answer.expert, "text": answer.text})
+            return {"answer": answer}
+        written, error = None, None
+        words = compose.words_of(reports)
+        if turn.writes and words:
+            written, error = await self._write(state, words, runtime)
+        caption = compose.compose_caption(
+            reports,
+            conflicts,
+            style=turn.style,
+            image=facts,
+            written=written,
+            composer_error=error,
+            seconds=time.time() - turn.began,
+        )
+        _emit(runtime, {"type": "composed", "expert": "composer", "text": caption.text})
+        return {"caption": caption}
+
+    def _turn(self, state: GraphState, began: float) -> Turn:
+        """What is asked, checked.
+
+        Raises:
+            UserError: an empty or endless question, an unknown expert or style.
+        """
+        experts = list(dict.fromkeys(state.get("experts") or ()))
+        for name in experts:
+            if name not in self.engine.experts:
+                known = ", ".join(self.engine.experts)
+                raise UserError(f"unknown expert {clean(name)!r}: choose among {known}")
+        task = state.get("task") or ("answer" if "question" in state else "caption")
+        if task == "answer":
+            question = clean_question(state.get("question", ""))
+            return Turn(task=task, instruction=question, experts=experts, began=began)
+        style = state.get("style") or DETAILED
+        writes = style != DETAILED and bool(self.engine.styles)
+        known = [DETAILED, *self.engine.styles] if self.engine.styles else list(self.prompts.styles)
+        if style not in known or style not in self.prompts.styles:
+            raise UserError(f"unknown style {clean(style)!r}: choose one of {', '.join(dict.fromkeys(known))}")
+        instruction = self.prompts.caption_instruction(style)
+        return Turn(task=task, instruction=instruction, style=style, writes=writes, experts=experts, began=began)
+
+    def _reasks(
+        self,
+        prompts: Sequence[ExpertPrompt],
+        reports: Sequence[ExpertReport],
+        found: Sequence[Conflict],
+        words: dict[str, str],
+    ) -> list[ExpertPrompt]:
+        """The prompts of the experts to ask again, each quoting the one it contradicts, in the order of `prompts`."""
+        against = {conflict.expert: conflict.against for conflict in found}
+        again: list[ExpertPrompt] = []
+        for prompt in prompts:
+            other = against.get(prompt.expert)
+            attempt = sum(report.expert == prompt.expert for report in reports)
+            if other is None or _QUOTES.get(prompt.expert) != other or attempt > self.max_reasks:
+                continue
+            text = self.prompts.expert_text(prompt.expert, prompt.task, prompt.instruction, against=words[other])
+            again.append(prompt.model_copy(update={"text": text, "attempt": attempt}))
+        return again
+
+    async def _write(
+        self, state: GraphState, words: dict[str, str], runtime: Runtime[None]
+    ) -> tuple[str | None, str | None]:
+        """The composer adapter's sentence, or why there is none."""
+        first, instruction = state["prompts"][0], state["turn"].instruction
+        text = self.prompts.composer_text(instruction, **compose.in_paper_order(words))
+        prompt = first.model_copy(update={"expert": "composer", "text": text, "gate": 1.0, "attempt": 0})
+        report = (await self.expert(ExpertCall(prompt=prompt, path=state["path"]), runtime))["reports"][0]
+        if report.error is None and not compose.tidy(report.text):
+            return None, "the composer wrote nothing"
+        return (report.text, None) if report.error is None else (None, report.error)
+
+    async def _listen(self, prompt: ExpertPrompt, runtime: Runtime[None]) -> list[str]:
+        """All pieces that the engine streams for `prompt`, passed on as they come.
+
+        Raises:
+            EngineError: the engine failed, or was not done in time; the stream is closed then, which stops the work.
+        """
+        pieces: list[str] = []
+        limit = asyncio.timeout(self.expert_timeout_s)
+        # Engines write `generate` as an async generator; closing it is what frees them when the turn is given up.
+        stream = cast("AsyncGenerator[str, None]", self.engine.generate(prompt))
+        try:
+            async with limit, aclosing(stream):
+                async for piece in stream:
+                    pieces.append(piece)
+                    if shown := strip_controls(piece):
+                        _emit(runtime, {"type": "token", "expert": prompt.expert, "text": shown})
+        except TimeoutError as error:
+            if not limit.expired():  # the engine's own, which it should have made an EngineError
+                raise
+            raise EngineError(f"not done within {self.expert_timeout_s:g} s") from error
+        return pieces
+
+    async def _prepare_again(self, path: str, digest: str) -> ImageFacts:
+        """Give the engine the pixels that it lost (a restart, a full cache), if the file is still the same.
+
+        Raises:
+            EngineError: the picture came from no file, or the file has gone or changed.
+        """
+        if not path:
+            raise EngineError("the engine no longer has the picture, and it came from no file: give it again")
+        try:
+            facts = await self.engine.prepare(path)
+        except ImageError as error:
+            raise EngineError(f"the picture cannot be read again: {error}") from error
+        if facts.sha256 != digest:
+            raise EngineError(f"{path} has changed since this turn began: ask again")
+        return facts
+
+
+def _emit(runtime: Runtime[None], event: Event) -> None:
+    runtime.stream_writer(event)
+
+
+def _emit_report(runtime: Runtime[None], report: ExpertReport) -> None:
+    event: Event = {"type": "report", "expert": report.expert, "text": report.text}
+    if report.error is not None:
+        event["error"] = report.error
+    _emit(runtime, event)

@@ -1,0 +1,374 @@
+"""RSAgent: the typed façade over the graph, asynchronous, with a synchronous twin that has its own event loop.
+
+Asynchronous::
+
+    async with RSAgent() as agent:
+        caption = await agent.caption("photo.tif")
+        answer = await agent.ask("photo.tif", "How many planes are there?")
+
+In scripts and notebooks::
+
+    with RSAgent().sync as agent:
+        print(agent.caption("photo.tif").text)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import threading
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
+from rsagent.errors import RSAgentError, UserError
+from rsagent.prompts import Prompts, load_prompts
+from rsagent.schemas import Answer, Caption, ImageFacts, RouterTrace
+
+if TYPE_CHECKING:
+    from rsagent.engines.base import Engine
+    from rsagent.graphs import Event
+    from rsagent.graphs.build import Graph
+    from rsagent.imagery import ImageSource
+
+T = TypeVar("T")
+
+CONCURRENCY = 16
+"""Images described at a time by `caption_many`; what arrives together an engine runs as one batch."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """One image of `caption_many`: its place in the input, itself, and its caption or why there is none."""
+
+    index: int
+    image: ImageSource
+    result: Caption | RSAgentError
+
+
+class RSAgent:
+    """An agent that looks at an aerial image and describes it or answers questions about it.
+
+    One agent belongs to one event loop. Calls may run at the same time; the engine batches them.
+    """
+
+    def __init__(
+        self,
+        engine: Engine | str | None = None,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        prompts: Prompts | str | os.PathLike[str] | None = None,
+        max_tokens: int | None = None,
+        seed: int = 0,
+        best: bool = False,
+        expert_timeout_s: float = 60.0,
+    ) -> None:
+        """Choose the engine; nothing is loaded before it is needed.
+
+        Args:
+            engine: an Engine, or "local" (the default) for an RS-MoE checkpoint on this machine.
+            checkpoint: checkpoint folder or name for "local"; the one that comes with rsagent when None.
+            device: auto, cpu, cuda or mps, for "local".
+            dtype: auto, float32, bfloat16 or float16, for "local".
+            prompts: Prompts, or a folder with default.yaml; those that come with rsagent when None.
+            max_tokens: tokens an expert may write; None leaves it to the engine.
+            seed: for decoding that samples.
+            best: the slower, better decoding of "local".
+            expert_timeout_s: seconds after which an expert counts as failed.
+
+        Raises:
+            SettingsError: the prompts cannot be used.
+            UserError: no engine of that name.
+        """
+        if isinstance(engine, str) and engine != "local":
+            raise UserError(f"unknown engine {engine!r}: give 'local' or an Engine object")
+        self._engine: Engine | None = None if isinstance(engine, str) else engine
+        self._checkpoint = checkpoint
+        self._local: dict[str, Any] = {"device": device, "dtype": dtype, "seed": seed, "best": best}
+        self._prompts = prompts if isinstance(prompts, Prompts) else load_prompts(Path(prompts) if prompts else None)
+        self._max_tokens = max_tokens
+        self._expert_timeout_s = expert_timeout_s
+        self._graph: Graph | None = None
+        self._opening = asyncio.Lock()
+
+    async def caption(self, image: ImageSource, style: str = "detailed", experts: Sequence[str] = ()) -> Caption:
+        """Describe an image.
+
+        Args:
+            image: a path, or the bytes of an encoded picture.
+            style: "detailed" joins the experts' aspects; the other styles of the engine are one written sentence.
+            experts: only these; empty means all.
+
+        Raises:
+            UserError: the picture, the style or an expert's name cannot be used.
+            AllExpertsFailed: no expert gave a report. With some reports the caption is `partial`.
+            EngineError: the engine failed before the experts were asked.
+        """
+        graph, given = await self._given(image)
+        result = await graph.ainvoke(cast(Any, {**given, "task": "caption", "style": style, "experts": list(experts)}))
+        return cast(Caption, result["caption"])
+
+    async def ask(self, image: ImageSource, question: str, experts: Sequence[str] = ()) -> Answer:
+        """Answer a question about an image.
+
+        Args:
+            image: a path, or the bytes of an encoded picture.
+            question: at most 2,000 characters; control characters in it are dropped.
+            experts: only these; empty means those that the gate chooses.
+
+        Raises:
+            UserError: the picture, the question or an expert's name cannot be used.
+            AllExpertsFailed: no expert that was asked gave an answer.
+            EngineError: the engine failed before the experts were asked.
+        """
+        from rsagent.graphs.text import clean_question
+
+        question = clean_question(question)  # before a model is loaded for nothing
+        graph, given = await self._given(image)
+        asked = {**given, "task": "answer", "question": question, "experts": list(experts)}
+        return cast(Answer, (await graph.ainvoke(cast(Any, asked)))["answer"])
+
+    async def caption_many(
+        self,
+        images: Iterable[ImageSource],
+        style: str = "detailed",
+        experts: Sequence[str] = (),
+        *,
+        concurrency: int = CONCURRENCY,
+    ) -> AsyncGenerator[Described, None]:
+        """Describe many images, several at a time, each yielded as soon as it is done.
+
+        An image that cannot be described is yielded with its error; other exceptions end the iteration. Leaving the
+        loop early cancels what still runs (`contextlib.aclosing` does so at once).
+
+        Args:
+            images: paths or encoded pictures; read lazily, so it may be long.
+            style: as for `caption`.
+            experts: as for `caption`.
+            concurrency: images in flight, at least 1.
+        """
+
+        async def describe(index: int, image: ImageSource) -> Described:
+            try:
+                return Described(index, image, await self.caption(image, style, experts))
+            except RSAgentError as error:
+                return Described(index, image, error)
+
+        waiting = enumerate(images)
+        running: set[asyncio.Task[Described]] = set()
+        try:
+            while True:
+                while len(running) < max(1, concurrency) and (item := next(waiting, None)) is not None:
+                    running.add(asyncio.create_task(describe(*item)))
+                if not running:
+                    return
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    yield task.result()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def stream(
+        self,
+        image: ImageSource,
+        question: str | None = None,
+        *,
+        style: str = "detailed",
+        experts: Sequence[str] = (),
+    ) -> AsyncGenerator[Event | Caption | Answer, None]:
+        """What happens while the image is described (no `question`) or asked about, then the Caption or the Answer.
+
+        The events are `rsagent.graphs.Event`: route, token, report, conflict, composed. Errors are those of `caption`
+        and `ask`.
+        """
+        from rsagent.graphs.text import clean_question
+
+        asked: dict[str, Any] = {"task": "caption", "style": style}
+        if question is not None:
+            asked = {"task": "answer", "question": clean_question(question)}
+        graph, given = await self._given(image)
+        asked = {**given, **asked, "experts": list(experts)}
+        outcome: dict[str, Any] = {}
+        async with aclosing(cast(Any, graph.astream(cast(Any, asked), stream_mode=["custom", "values"]))) as parts:
+            async for mode, part in parts:
+                if mode == "custom":
+                    yield part
+                else:
+                    outcome = part
+        yield outcome["caption"] or outcome["answer"]
+
+    async def explain(
+        self, image: ImageSource, question: str | None = None, *, style: str = "detailed"
+    ) -> RouterTrace:
+        """What the instruction router does with an image and a question (or the instruction of a caption style).
+
+        Raises:
+            UserError: the picture, the question or the style cannot be used.
+            EngineError: the engine failed.
+        """
+        from rsagent.graphs.text import clean_question
+
+        if question is not None:
+            question = clean_question(question)
+        instruction = question or self._prompts.caption_instruction(style)
+        engine = await self._open()
+        facts = await engine.prepare(image)
+        written = style if question is None and style in engine.styles else ""
+        return await engine.explain(facts.sha256, instruction, "answer" if question else "caption", style=written)
+
+    async def close(self) -> None:
+        """Close the engine. Idempotent."""
+        if self._engine is not None:
+            await self._engine.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def sync(self) -> SyncRSAgent:
+        """This agent for code that cannot await; from then on use it only through the twin."""
+        return SyncRSAgent(self)
+
+    async def _open(self) -> Engine:
+        """The engine, loaded once."""
+        async with self._opening:
+            if self._engine is None:
+                from rsagent.engines.local import LocalEngine
+
+                self._engine = cast(
+                    "Engine",
+                    await asyncio.to_thread(LocalEngine.load, self._checkpoint, prompts=self._prompts, **self._local),
+                )
+            return self._engine
+
+    async def _given(self, image: ImageSource) -> tuple[Graph, dict[str, str | ImageFacts]]:
+        """The graph, and the image as its input: a path, or the facts of a picture that is no file."""
+        engine = await self._open()
+        if self._graph is None:
+            from rsagent.graphs import create_graph
+
+            self._graph = create_graph(
+                engine, prompts=self._prompts, expert_timeout_s=self._expert_timeout_s, max_tokens=self._max_tokens
+            )
+        if isinstance(image, (str, os.PathLike)):
+            return self._graph, {"image": os.fspath(image)}
+        return self._graph, {"image": await engine.prepare(image)}
+
+
+class SyncRSAgent:
+    """The synchronous twin of RSAgent. It runs in an event loop of its own, in a thread, so that it works anywhere.
+
+    Methods, arguments and errors are those of RSAgent. Close it, or use it in a `with` block.
+    """
+
+    def __init__(self, agent: RSAgent) -> None:
+        """Start the loop that runs `agent`."""
+        self._agent = agent
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="rsagent", daemon=True)
+        self._thread.start()
+
+    def caption(self, image: ImageSource, style: str = "detailed", experts: Sequence[str] = ()) -> Caption:
+        """Describe an image; see `RSAgent.caption`."""
+        return self._wait(self._agent.caption(image, style, experts))
+
+    def ask(self, image: ImageSource, question: str, experts: Sequence[str] = ()) -> Answer:
+        """Answer a question about an image; see `RSAgent.ask`."""
+        return self._wait(self._agent.ask(image, question, experts))
+
+    def caption_many(
+        self,
+        images: Iterable[ImageSource],
+        style: str = "detailed",
+        experts: Sequence[str] = (),
+        *,
+        concurrency: int = CONCURRENCY,
+    ) -> Iterator[Described]:
+        """Describe many images, yielded in order of completion; see `RSAgent.caption_many`."""
+        return self._iterate(self._agent.caption_many(images, style, experts, concurrency=concurrency))
+
+    def stream(
+        self,
+        image: ImageSource,
+        question: str | None = None,
+        *,
+        style: str = "detailed",
+        experts: Sequence[str] = (),
+    ) -> Iterator[Event | Caption | Answer]:
+        """What happens during a turn, then its result; see `RSAgent.stream`."""
+        return self._iterate(self._agent.stream(image, question, style=style, experts=experts))
+
+    def explain(self, image: ImageSource, question: str | None = None, *, style: str = "detailed") -> RouterTrace:
+        """What the instruction router does; see `RSAgent.explain`."""
+        return self._wait(self._agent.explain(image, question, style=style))
+
+    def close(self) -> None:
+        """Stop what still runs, close the engine and the loop. Idempotent."""
+        if self._loop.is_closed():
+            return
+        self._wait(self._finish())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def _finish(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._agent.close()
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` in the loop; an interrupt here cancels it there."""
+        if self._loop.is_closed():
+            work.close()
+            raise RuntimeError("this agent is closed")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _iterate(self, source: AsyncGenerator[T, None]) -> Iterator[T]:
+        """The items of `source`, which one task of the loop reads from beginning to end."""
+        if self._loop.is_closed():
+            raise RuntimeError("this agent is closed")
+        ready: queue.SimpleQueue[tuple[T] | None] = queue.SimpleQueue()
+
+        async def pump() -> None:
+            async with aclosing(source) as items:
+                async for item in items:
+                    ready.put((item,))
+
+        future = asyncio.run_coroutine_threadsafe(pump(), self._loop)
+        future.add_done_callback(lambda _: ready.put(None))
+        try:
+            while (item := ready.get()) is not None:
+                yield item[0]
+            future.result()
+        finally:
+            future.cancel()
+
+
+__all__ = ["CONCURRENCY", "Described", "RSAgent", "SyncRSAgent"]
