@@ -164,6 +164,8 @@ def _naming(where: str) -> Generator[None]:
         yield
     except ImageError as error:
         raise ImageError(f"cannot read {where}: {error}") from (error.__cause__ or error)
+    except MemoryError as error:
+        raise ImageError(f"cannot read {where}: there is not enough memory for it; use a smaller picture") from error
 
 
 def _refusal(error: OSError | ValueError) -> ImageError:

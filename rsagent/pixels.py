@@ -55,12 +55,11 @@ def decoding() -> Generator[None]:
     """
     try:
         yield
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
-    except MemoryError as error:
-        raise ImageError("there is not enough memory for it; use a smaller picture") from error
     except Exception as error:
-        cause = printable(str(error) or type(error).__name__)
+        said = error.__cause__ or error  # rasterio puts what GDAL said behind a line of its own
+        cause = printable(str(said) or type(said).__name__)
         raise ImageError(f"it is damaged or cut short ({cause}); copy, download or export it again") from error
 
 
@@ -165,7 +164,9 @@ def to_rgb(reading: Reading) -> NDArray[np.uint8]:
             raise ImageError("no pixel holds data (all are nodata, NaN, Inf or transparent); use another file")
         if share < 1.0:
             empty = 100 * (1 - share)
-            notes.append(f"{f'{empty:.0f}' if empty >= 1 else '<1'} % of it holds no data: shown black")
+            notes.append(
+                f"{f'{empty:.0f}' if empty >= 1 else '<1'} % of it holds no data or is transparent: shown black"
+            )
     out = values.astype(np.uint8) if reading.eight_bit else _stretch(values, good, notes)
     if good is not None:
         out *= good
@@ -215,7 +216,8 @@ def _stretch(values: NDArray[Any], good: NDArray[np.bool_] | None, notes: list[s
     out = np.empty(values.shape, dtype=np.uint8)
     rows = max(1, _ROWS // (values.shape[1] * values.shape[2]))
     for top in range(0, values.shape[0], rows):
-        part = values[top : top + rows].astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN, which is replaced in the next line
+            part = values[top : top + rows].astype(np.float64)
         if good is not None:
             part[~good[top : top + rows]] = low
         np.clip(part, low, high, out=part)

@@ -6,6 +6,7 @@ four bands) and what carries a coordinate system goes through rasterio.
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from collections.abc import Generator, Sequence
@@ -101,7 +102,7 @@ def read_layout(stream: BinaryIO) -> Layout:
             raise ImageError("its directory is damaged or cut short; copy, download or export it again")
         samples = int(tags.get(277, 1))
         bits = _numbers(tags.get(258, 1))
-        return Layout(
+        layout = Layout(
             width=int(tags[256]),
             height=int(tags[257]),
             bits=bits or (1,),
@@ -115,6 +116,8 @@ def read_layout(stream: BinaryIO) -> Layout:
             compression_known=tags.get(259, 1) in COMPRESSION_INFO,
             pages=_pages(stream, header, tags.next),
         )
+        _check_extent(tags, layout, stream.seek(0, io.SEEK_END))
+    return layout
 
 
 def rasterio_or_none() -> Any:
@@ -134,6 +137,13 @@ def read_raster(
     Raises:
         ImageError: damaged, cut short, too large even to be read reduced, or without the bands asked for.
     """
+    with decoding():  # of a damaged file, any question to GDAL may fail, not only reading
+        return _read_raster(rasterio, source, layout, bands, max_pixels)
+
+
+def _read_raster(
+    rasterio: Any, source: str | bytes, layout: Layout, bands: Sequence[int] | None, max_pixels: int
+) -> Reading:
     notes: list[str] = []
     with _opened(rasterio, source) as full:
         check_size(full.width, full.height, full.width * full.height)
@@ -167,7 +177,7 @@ def _opened(rasterio: Any, source: str | bytes, level: int | None = None) -> Gen
     """The dataset, or its overview `level`. Files beside it are ignored: its digest would not cover what they say."""
     options = {} if level is None else {"overview_level": level}
     with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GDAL_PAM_ENABLED="NO"):
-        with decoding(), quiet():
+        with quiet():
             if isinstance(source, str):
                 memory, dataset = None, rasterio.open(source, driver="GTiff", **options)
             else:
@@ -224,9 +234,8 @@ def _read(
     how = enums.Resampling.average if averaged else enums.Resampling.nearest
 
     def read(chosen: list[int]) -> NDArray[Any]:
-        with decoding():
-            indexes = [band + 1 for band in chosen]
-            return np.moveaxis(dataset.read(indexes, out_shape=(len(chosen), *shape), resampling=how), 0, 2)
+        indexes = [band + 1 for band in chosen]
+        return np.moveaxis(dataset.read(indexes, out_shape=(len(chosen), *shape), resampling=how), 0, 2)
 
     marked = [band for band, colour in enumerate(dataset.colorinterp) if colour == enums.ColorInterp.alpha]
     own_alpha, alpha = (marked[0] if marked else None), None
@@ -237,13 +246,11 @@ def _read(
             own_alpha = alpha = None
     chosen = choose_bands(int(dataset.count), bands, own_alpha, notes)
     if alpha is None and enums.MaskFlags.per_dataset in dataset.mask_flag_enums[chosen[0]] and not marked:
-        with decoding():
-            alpha = dataset.read_masks(chosen[0] + 1, out_shape=shape)
+        alpha = dataset.read_masks(chosen[0] + 1, out_shape=shape)
     values = read(chosen)
     if palette:
         notes.append("palette expanded to RGB")
-        with decoding():
-            values, alpha = _expand(values[..., 0], dataset.colormap(1))
+        values, alpha = _expand(values[..., 0], dataset.colormap(1))
     if np.iscomplexobj(values):
         notes.append("complex samples: their magnitude is shown")
         values = np.abs(values)
@@ -286,7 +293,7 @@ def _expand(
 
 def _georeference(dataset: Any) -> tuple[str | None, float | None]:
     """The coordinate reference system in words, and metres a pixel at the picture's centre, where known."""
-    with decoding(), quiet():
+    with quiet():
         crs, transform = dataset.crs, dataset.transform
         if not crs:
             return None, None
@@ -317,6 +324,24 @@ def _degree(latitude: float) -> float:
     along_meridian = radius * (1 - flattening) / bend**1.5
     along_parallel = radius * math.cos(phi) / math.sqrt(bend)
     return math.radians(1) * math.sqrt(along_meridian * max(along_parallel, 0.0))
+
+
+def _check_extent(tags: Any, layout: Layout, size: int) -> None:
+    """Refuse a file that ends before its pixels do, which a decoder would notice late, or fill up in silence."""
+    offsets = _numbers(tags.get(273, tags.get(324, ())))
+    lengths = _numbers(tags.get(279, tags.get(325, ())))
+    if not offsets:
+        raise ImageError("it says nowhere where its pixels are; copy, download or export it again")
+    pairs = list(zip(offsets, lengths, strict=False))
+    end = max((start + length for start, length in pairs), default=max(offsets))
+    expected = 0
+    if (
+        tags.get(259, 1) == 1 and lengths and all(start and length for start, length in pairs)
+    ):  # else compressed, sparse
+        expected = layout.height * (layout.width * layout.samples * layout.bits[0] // 8)
+    if end > size or sum(lengths) < expected:
+        missing = max(end - size, expected - sum(lengths))
+        raise ImageError(f"it is cut short, {missing} bytes of its pixels are missing; copy or download it again")
 
 
 def _pages(stream: BinaryIO, header: bytes, first: int) -> int:

@@ -21,8 +21,8 @@ from rsagent.errors import SettingsError
 
 FILE_NAME = "rsagent.toml"
 PREFIX = "RSAGENT_"
-NO_SETTINGS = frozenset({"RSAGENT_DATA"})
-"""Variables with our prefix that are no setting: where tests and training find the published data sets."""
+NO_SETTINGS = frozenset({"RSAGENT_DATA", "RSAGENT_SCRIPT"})
+"""Variables with our prefix that are no setting: the folder of the published data sets, what the scripted engine says."""
 
 
 class Settings(BaseSettings):
@@ -30,12 +30,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
-    checkpoint: str = Field("tiny", min_length=1, description="name of a shipped checkpoint, or a checkpoint folder")
+    checkpoint: str | None = Field(None, min_length=1, description="checkpoint folder; the embedded one when not given")
     engine: Literal["local", "scripted"] = Field("local", description="where the experts run")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="what the networks run on")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="the networks' number type")
     style: str = Field("detailed", min_length=1, description="caption style; `detailed` joins what the experts say")
-    max_tokens: int = Field(64, ge=1, le=1024, description="most tokens an expert writes")
+    max_tokens: int | None = Field(None, ge=1, le=1024, description="most tokens an expert writes; None: the engine's")
     prompts: Path | None = Field(None, description="folder whose default.yaml replaces the prompts of rsagent")
     seed: int = Field(0, ge=0, lt=2**32, description="seed of whatever is drawn at random")
     max_pixels: int = Field(64_000_000, ge=1, description="a picture of more pixels is refused, or read reduced")

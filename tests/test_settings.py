@@ -21,7 +21,7 @@ def empty_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_defaults_say_that_they_are():
     settings = Settings.load()
-    assert (settings.checkpoint, settings.device, settings.style) == ("tiny", "auto", "detailed")
+    assert (settings.checkpoint, settings.device, settings.style) == (None, "auto", "detailed")
     assert set(settings.sources().values()) == {"default"}
 
 

@@ -31,8 +31,10 @@ class NetworkRecipe(_Part):
 
     queries_side: int = Field(6, description="anchored query tokens a side: 6 gives 36 queries")
     qformer_dim: int = 256
+    token_dim: int = 128
     qformer_layers: int = 3
     qformer_heads: int = 4
+    qformer_mlp: int = 768
     llm_dim: int = 256
     llm_layers: int = 4
     llm_heads: int = 4

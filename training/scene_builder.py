@@ -320,7 +320,7 @@ class Builder:
             haze=float(rng.uniform(0.05, 0.16)) if self.chance(0.2) else 0.0, seed=int(rng.integers(1 << 31)),
         )  # fmt: skip
         if greyscale:
-            shown = [replace(o, colour=None) for o in shown]
+            shown = [replace(o, colour=None) for o in shown if o.kind != "pool"]  # a pool is told by its blue
         return Scene(
             kind=self.kind, size=size, scale=self.scale, season=season, greyscale=greyscale, objects=tuple(shown),
             lines=tuple(self.lines), marks=tuple(self.marks), clouds=tuple(clouds), ground=self.ground,

@@ -23,9 +23,10 @@ class VLMEncoderConfig(_Part):
 
     queries_side: int = Field(6, ge=1, le=24, description="queries a side: each is anchored to one of side x side regions")
     dim: int = Field(256, ge=8)
+    token_dim: int = Field(128, ge=8, description="width of the image tokens that the queries attend to")
     layers: int = Field(3, ge=1)
     heads: int = Field(4, ge=1)
-    mlp: int = Field(1024, ge=8)
+    mlp: int = Field(768, ge=8)
     vocabulary: int = Field(ge=8)
     max_words: int = Field(64, ge=4, description="instruction tokens read; longer ones are cut")
     scales: tuple[int, int] = Field((112, 1280), description="channels of the image encoder's two scales")

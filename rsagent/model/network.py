@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from rsagent.model.config import RSMoEConfig
 from rsagent.model.image_encoder import ImageEncoder, ImageFeatures, pixels_from_rgb
 from rsagent.model.router import InstructionRouter, Routing
-from rsagent.model.vlm_encoder import VLMEncoder, VLMFeatures
+from rsagent.model.vlm_encoder import ImageTokens, VLMEncoder, VLMFeatures
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,12 +66,16 @@ class RSMoE(nn.Module):
         device = next(self.parameters()).device
         return cast(Tensor, encoded["input_ids"]).to(device), cast(Tensor, encoded["attention_mask"]).to(device)
 
+    def look(self, features: ImageFeatures) -> ImageTokens:
+        """The image as the VLM encoder reads it; once an image."""
+        return self.vlm_encoder.look(features)
+
     def see(
-        self, features: ImageFeatures, instructions: Sequence[str], *, attentions: bool = False
+        self, image: ImageTokens, instructions: Sequence[str], *, attentions: bool = False
     ) -> tuple[VLMFeatures, Tensor | None]:
         """F_VLM of `batch` images, each with its instruction; with `attentions`, also where the queries looked."""
         words, mask = self.words(instructions, self.config.vlm_encoder.max_words)
-        return self.vlm_encoder(features, words, mask, attentions=attentions)
+        return self.vlm_encoder(image, words, mask, attentions=attentions)
 
     def route(self, seen: VLMFeatures) -> Routing:
         """Soft prompts, gate and attention of the instruction router."""

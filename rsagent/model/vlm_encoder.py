@@ -20,6 +20,22 @@ from rsagent.model.image_encoder import ImageFeatures
 
 
 @dataclass
+class ImageTokens:
+    """An image as the Q-Former reads it.
+
+    Attributes:
+        tokens: `(batch, tokens, token_dim)`, fine scale first, row by row.
+        anchors: `(batch, queries, dim)`: what each query's own region looks like.
+    """
+
+    tokens: Tensor
+    anchors: Tensor
+
+    def __getitem__(self, rows: Tensor) -> ImageTokens:
+        return ImageTokens(self.tokens[rows], self.anchors[rows])
+
+
+@dataclass
 class VLMFeatures:
     """F_VLM and what the router reads beside it.
 
@@ -48,10 +64,10 @@ class VLMEncoder(nn.Module):
         super().__init__()
         self.config = config
         dim, side = config.dim, config.queries_side
-        self.scales = nn.ModuleList([nn.Linear(channels, dim) for channels in config.scales])
-        self.scale_embedding = nn.Parameter(torch.randn(len(config.scales), dim) * 0.02)
-        self.token_norm = nn.LayerNorm(dim)
-        self.anchor = nn.Linear(dim, dim)
+        self.scales = nn.ModuleList([nn.Linear(channels, config.token_dim) for channels in config.scales])
+        self.scale_embedding = nn.Parameter(torch.randn(len(config.scales), config.token_dim) * 0.02)
+        self.token_norm = nn.LayerNorm(config.token_dim)
+        self.anchors = nn.ModuleList([nn.Linear(channels, dim) for channels in config.scales])
         self.query_tokens = nn.Parameter(torch.randn(side * side, dim) * 0.02)
         self.qformer = InstructBlipQFormerModel(
             InstructBlipQFormerConfig(
@@ -64,39 +80,37 @@ class VLMEncoder(nn.Module):
                 attention_probs_dropout_prob=0.0,
                 max_position_embeddings=config.max_words,
                 cross_attention_frequency=1,
-                encoder_hidden_size=dim,
+                encoder_hidden_size=config.token_dim,
                 pad_token_id=0,
                 attn_implementation="eager",  # faster than sdpa for training on a CPU, and gives attention maps
             )
         )
         self.projection = nn.Linear(dim, llm_dim)
         for name, tensor in (
-            ("fine_positions", grid_positions(grid[0], dim)),
-            ("coarse_positions", grid_positions(grid[1], dim)),
+            ("fine_positions", grid_positions(grid[0], config.token_dim)),
+            ("coarse_positions", grid_positions(grid[1], config.token_dim)),
             ("query_positions", grid_positions(side, dim)),
         ):
             self.register_buffer(name, tensor, persistent=False)
 
-    def image_tokens(self, features: ImageFeatures) -> tuple[Tensor, Tensor]:
-        """The image as tokens, fine scale first: `(batch, tokens, dim)`; and the anchors `(batch, queries, dim)`."""
+    def look(self, features: ImageFeatures) -> ImageTokens:
+        """Turn the image encoder's features into tokens and anchors; once an image, whatever is asked of it."""
         scaled: list[Tensor] = []
-        maps: list[Tensor] = []
+        anchors = torch.zeros((), device=features.fine.device)
         for index, (name, value) in enumerate((("fine", features.fine), ("coarse", features.coarse))):
-            weight = cast(nn.Linear, self.scales[index])
-            tokens = weight(value.flatten(2).transpose(1, 2))
+            tokens = self.scales[index](value.flatten(2).transpose(1, 2))
             scaled.append(tokens + cast(Tensor, getattr(self, f"{name}_positions")) + self.scale_embedding[index])
-            side = value.shape[-1]
-            maps.append(F.adaptive_avg_pool2d(tokens.transpose(1, 2).unflatten(2, (side, side)), self.config.queries_side))
-        anchors = (maps[0] + maps[1]).flatten(2).transpose(1, 2)
-        return self.token_norm(torch.cat(scaled, 1)), anchors
+            regions = F.adaptive_avg_pool2d(value, self.config.queries_side).flatten(2).transpose(1, 2)
+            anchors = anchors + self.anchors[index](regions)
+        return ImageTokens(self.token_norm(torch.cat(scaled, 1)), anchors)
 
     def forward(
-        self, features: ImageFeatures, words: Tensor, word_mask: Tensor, *, attentions: bool = False
+        self, image: ImageTokens, words: Tensor, word_mask: Tensor, *, attentions: bool = False
     ) -> tuple[VLMFeatures, Tensor | None]:
         """Read an instruction with an image.
 
         Args:
-            features: of the image encoder, `batch` pictures.
+            image: of `look`, one entry for each instruction.
             words: `(batch, words)` token ids of the instruction, padded.
             word_mask: `(batch, words)`, 1 for tokens, 0 for padding.
             attentions: also return where each query looked.
@@ -104,16 +118,15 @@ class VLMEncoder(nn.Module):
         Returns:
             F_VLM, and `(batch, queries, tokens)`: the last layer's cross-attention averaged over heads, or None.
         """
-        tokens, anchors = self.image_tokens(features)
         count = self.query_tokens.shape[0]
-        queries = self.query_tokens + self.anchor(anchors) + cast(Tensor, self.query_positions)
+        queries = self.query_tokens + image.anchors + cast(Tensor, self.query_positions)
         mask = torch.cat([torch.ones(len(words), count, dtype=word_mask.dtype, device=words.device), word_mask], 1)
         # the model's call is decorated, which hides its signature from type checkers
         output = cast(Any, self.qformer)(
             input_ids=words,
             attention_mask=mask,
             query_embeds=queries,
-            encoder_hidden_states=tokens,
+            encoder_hidden_states=image.tokens,
             output_attentions=attentions,
         )
         hidden = cast(Tensor, output.last_hidden_state)
