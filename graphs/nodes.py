@@ -21,7 +21,7 @@ from langgraph.types import Command, Overwrite, Send
 from rsagent.engines.base import Engine
 from rsagent.errors import EngineError, ImageError, ImageLost, UserError
 from rsagent.graphs import compose, consistency
-from rsagent.graphs.state import Event, ExpertCall, GraphState, Turn
+from rsagent.graphs.state import Event, ExpertCall, GraphInput, GraphState, Turn
 from rsagent.graphs.text import clean, clean_question, strip_controls
 from rsagent.prompts import Prompts
 from rsagent.schemas import Conflict, ExpertPrompt, ExpertReport, ImageFacts
@@ -58,7 +58,7 @@ class Nodes:
     async def prepare(self, state: GraphState) -> Update:
         """Check what is asked, have the engine read the picture, and empty what the turn before left behind."""
         began = time.time()
-        turn = self._turn(state, began)
+        turn = read_turn(state, self.engine, self.prompts, began=began)
         image = state.get("image")
         if image is None and "facts" in state:  # a later turn about the same picture
             facts, path = state["facts"], state["path"]
@@ -155,29 +155,6 @@ class Nodes:
         _emit(runtime, {"type": "composed", "expert": "composer", "text": caption.text})
         return {"caption": caption}
 
-    def _turn(self, state: GraphState, began: float) -> Turn:
-        """What is asked, checked.
-
-        Raises:
-            UserError: an empty or endless question, an unknown expert or style.
-        """
-        experts = list(dict.fromkeys(state.get("experts") or ()))
-        for name in experts:
-            if name not in self.engine.experts:
-                known = ", ".join(self.engine.experts)
-                raise UserError(f"unknown expert {clean(name)!r}: choose among {known}")
-        task = state.get("task") or ("answer" if "question" in state else "caption")
-        if task == "answer":
-            question = clean_question(state.get("question", ""))
-            return Turn(task=task, instruction=question, experts=experts, began=began)
-        style = state.get("style") or DETAILED
-        writes = style != DETAILED and bool(self.engine.styles)
-        known = [DETAILED, *self.engine.styles] if self.engine.styles else list(self.prompts.styles)
-        if style not in known or style not in self.prompts.styles:
-            raise UserError(f"unknown style {clean(style)!r}: choose one of {', '.join(dict.fromkeys(known))}")
-        instruction = self.prompts.caption_instruction(style)
-        return Turn(task=task, instruction=instruction, style=style, writes=writes, experts=experts, began=began)
-
     def _reasks(
         self,
         prompts: Sequence[ExpertPrompt],
@@ -246,6 +223,29 @@ class Nodes:
         if facts.sha256 != digest:
             raise EngineError(f"{path} has changed since this turn began: ask again")
         return facts
+
+
+def read_turn(given: GraphInput | GraphState, engine: Engine, prompts: Prompts, *, began: float) -> Turn:
+    """What is asked, checked against what the engine offers.
+
+    Raises:
+        UserError: an empty or endless question, an unknown expert or style.
+    """
+    experts = list(dict.fromkeys(given.get("experts") or ()))
+    for name in experts:
+        if name not in engine.experts:
+            raise UserError(f"unknown expert {clean(name)!r}: choose among {', '.join(engine.experts)}")
+    task = given.get("task") or ("answer" if "question" in given else "caption")
+    if task == "answer":
+        question = clean_question(given.get("question", ""))
+        return Turn(task=task, instruction=question, experts=experts, began=began)
+    style = given.get("style") or DETAILED
+    writes = style != DETAILED and bool(engine.styles)
+    known = [DETAILED, *engine.styles] if engine.styles else list(prompts.styles)
+    if style not in known or style not in prompts.styles:
+        raise UserError(f"unknown style {clean(style)!r}: choose one of {', '.join(dict.fromkeys(known))}")
+    instruction = prompts.caption_instruction(style)
+    return Turn(task=task, instruction=instruction, style=style, writes=writes, experts=experts, began=began)
 
 
 def _emit(runtime: Runtime[None], event: Event) -> None:

@@ -31,7 +31,7 @@ from rsagent.schemas import Answer, Caption, ImageFacts, RouterTrace
 
 if TYPE_CHECKING:
     from rsagent.engines.base import Engine
-    from rsagent.graphs import Event
+    from rsagent.graphs import Event, GraphInput
     from rsagent.graphs.build import Graph
     from rsagent.imagery import ImageSource
 
@@ -96,6 +96,7 @@ class RSAgent:
         self._expert_timeout_s = expert_timeout_s
         self._graph: Graph | None = None
         self._opening = asyncio.Lock()
+        self._twin: SyncRSAgent | None = None
 
     async def caption(self, image: ImageSource, style: str = "detailed", experts: Sequence[str] = ()) -> Caption:
         """Describe an image.
@@ -152,6 +153,9 @@ class RSAgent:
             style: as for `caption`.
             experts: as for `caption`.
             concurrency: images in flight, at least 1.
+
+        Raises:
+            UserError: the checkpoint, the style or an expert's name cannot be used.
         """
 
         async def describe(index: int, image: ImageSource) -> Described:
@@ -160,6 +164,11 @@ class RSAgent:
             except RSAgentError as error:
                 return Described(index, image, error)
 
+        # What would fail for every image alike fails once: a checkpoint, a style, an expert's name.
+        from rsagent.graphs.nodes import read_turn
+
+        asked: GraphInput = {"task": "caption", "style": style, "experts": list(experts)}
+        read_turn(asked, await self._open(), self._prompts, began=0.0)
         waiting = enumerate(images)
         running: set[asyncio.Task[Described]] = set()
         try:
@@ -237,8 +246,10 @@ class RSAgent:
 
     @property
     def sync(self) -> SyncRSAgent:
-        """This agent for code that cannot await; from then on use it only through the twin."""
-        return SyncRSAgent(self)
+        """This agent for code that cannot await; from then on use it only through this twin."""
+        if self._twin is None:
+            self._twin = SyncRSAgent(self)
+        return self._twin
 
     async def _open(self) -> Engine:
         """The engine, loaded once."""

@@ -34,7 +34,7 @@ class Engine(Protocol):
     async def route(
         self, digest: str, instruction: str, task: Task, *, style: str = "", experts: Sequence[str] = ()
     ) -> list[ExpertPrompt]:
-        """The instruction router: one prompt for each expert; highest gate first for an answer, else the paper's order.
+        """The instruction router: one prompt an expert; highest gate first for an answer, else the paper's order.
 
         Args:
             digest: sha256 of an image that was prepared, here or before a restart.
