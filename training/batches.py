@@ -1,0 +1,127 @@
+"""Rows become tensors: features, instructions, and the LLM's sequences with several targets behind one prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerFast
+
+from rsagent.training.corpus import Corpus, Row, Stage
+from rsagent.training.features import FeatureStore
+
+IGNORE = -100
+_ANSWER_WEIGHT = 3.0  # an answer has few tokens, and each counts
+_MAX_TOKENS = 96
+
+
+class Samples(Dataset[list[Row]]):
+    """The samples of one stage, as many as the recipe asks for."""
+
+    def __init__(self, corpus: Corpus, stage: Stage, count: int) -> None:
+        self.corpus, self.stage, self.count = corpus, stage, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> list[Row]:
+        return self.corpus.sample(index, self.stage)
+
+
+@dataclass
+class Stores:
+    """Two feature stores read as one: real pictures first, then scenes."""
+
+    parts: Sequence[FeatureStore]
+
+    def read(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Fine and coarse features of some rows."""
+        fine: list[Tensor] = []
+        coarse: list[Tensor] = []
+        for row in rows:
+            for part in self.parts:
+                if row < len(part):
+                    features = part.read([row])
+                    fine.append(features.fine)
+                    coarse.append(features.coarse)
+                    break
+                row -= len(part)
+        return torch.cat(fine), torch.cat(coarse)
+
+
+class Collator:
+    """Lists of rows -> one batch, sorted by length, so that the network can work through it in even pieces.
+
+    A batch holds:
+        fine, coarse: features of the distinct pictures. picture: `(rows,)` which picture each row reads.
+        words, word_mask: `(rows, words)` the instructions.
+        ids, segment, labels: `(rows, tokens)` the LLM's text: segment 0 is the prompt, k the k-th target, -1 padding; a
+            target sees the prompt and itself alone.
+        weight: `(rows,)` weight of a target token. adapter: `(rows,)` index into `adapters`.
+        needed: `(rows, experts)` gate labels, -1 where there are none. answer: `(rows,)` answer class, or -1.
+    """
+
+    def __init__(
+        self,
+        stores: Stores,
+        tokenizer: PreTrainedTokenizerFast,
+        answers: Sequence[str],
+        experts: Sequence[str],
+        adapters: Sequence[str],
+        max_words: int,
+    ) -> None:
+        self.stores, self.tokenizer, self.max_words = stores, tokenizer, max_words
+        self.answers = {answer: index for index, answer in enumerate(answers)}
+        self.experts, self.adapters = list(experts), list(adapters)
+
+    def __call__(self, samples: Sequence[Sequence[Row]]) -> dict[str, Tensor]:
+        rows = [row for sample in samples for row in sample]
+        built = [(row, *self._sequence(row)) for row in rows]
+        built.sort(key=lambda item: len(item[1]))
+        rows = [item[0] for item in built]
+        images = sorted({row.image for row in rows})
+        where = {image: index for index, image in enumerate(images)}
+        fine, coarse = self.stores.read(images)
+        words = self.tokenizer(
+            [row.instruction for row in rows],
+            padding=True, truncation=True, max_length=self.max_words, return_tensors="pt", padding_side="right",
+        )  # fmt: skip
+        return {
+            "fine": fine,
+            "coarse": coarse,
+            "picture": torch.tensor([where[row.image] for row in rows]),
+            "words": torch.as_tensor(words["input_ids"]),
+            "word_mask": torch.as_tensor(words["attention_mask"]),
+            "ids": _pad([item[1] for item in built], self.tokenizer.pad_token_id or 0),
+            "segment": _pad([item[2] for item in built], -1),
+            "labels": _pad([item[3] for item in built], IGNORE),
+            "weight": torch.tensor([_ANSWER_WEIGHT if row.task == "answer" else 1.0 for row in rows]),
+            "adapter": torch.tensor([self.adapters.index(row.adapter) for row in rows]),
+            "needed": torch.tensor([self._needed(row) for row in rows]),
+            "answer": torch.tensor([self.answers.get(row.answer, -1) if row.answer else -1 for row in rows]),
+        }
+
+    def _sequence(self, row: Row) -> tuple[list[int], list[int], list[int]]:
+        """Token ids, segments and labels; a label stands where its token is predicted."""
+        ids: list[int] = list(self.tokenizer(row.prompt)["input_ids"])[-_MAX_TOKENS:]  # type: ignore[arg-type]
+        segment, labels = [0] * len(ids), [IGNORE] * len(ids)
+        bos, eos = int(self.tokenizer.bos_token_id or 1), int(self.tokenizer.eos_token_id or 2)
+        for index, target in enumerate(row.targets):
+            tokens = list(self.tokenizer(target)["input_ids"])[:_MAX_TOKENS]  # type: ignore[arg-type]
+            ids += [bos, *tokens]
+            labels += [*tokens, eos]
+            segment += [index + 1] * (len(tokens) + 1)
+        return ids, segment, labels
+
+    def _needed(self, row: Row) -> list[float]:
+        if not row.needed:
+            return [-1.0] * len(self.experts)
+        return [float(expert in row.needed) for expert in self.experts]
+
+
+def _pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    longest = max(len(row) for row in rows)
+    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])

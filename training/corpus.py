@@ -1,0 +1,256 @@
+"""What the language side is trained on: for each picture, its captions, aspects and questions, sampled into rows.
+
+A row is one pass through the VLM encoder: a picture, an instruction, the prompt the LLM reads and one or more targets behind
+it. Which rows a sample gives depends on the stage; every sample is a pure function of (seed, index).
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from rsagent.evaluation.datasets import (
+    CaptionedImage,
+    as_labelled,
+    clean_caption,
+    holdout,
+    read_rsicd,
+    read_rsivqa_ucm,
+    read_ucm_captions,
+    read_ucm_multilabels,
+)
+from rsagent.prompts import Prompts
+from rsagent.schemas import Task
+from rsagent.training.aspects import merge_aspects
+from rsagent.training.consensus import consensus_weights
+from rsagent.training.paraphrase import derived_questions, paraphrase
+from rsagent.training.question_types import expert_of
+from rsagent.training.scene_store import SceneText
+
+Stage = Literal["base", "stage1", "stage2"]
+AspectTexts = dict[str, str]
+_FIELDS = {"theme": "theme", "object": "objects", "relation": "relations"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One pass through the VLM encoder and the LLM.
+
+    Attributes:
+        image: index of the picture's features.
+        instruction: what the Q-Former and the router read.
+        prompt: what the LLM reads after F_VLM and the soft prompt.
+        targets: texts the LLM learns to write, each on its own behind the same prefix.
+        adapter: "single", an expert, or "composer".
+        needed: for the gate, which experts the instruction needs; empty where the gate learns nothing.
+        answer: the short answer, for the auxiliary read-out of the Q-Former; "" for captions.
+    """
+
+    image: int
+    instruction: str
+    prompt: str
+    targets: tuple[str, ...]
+    adapter: str
+    task: Task
+    needed: tuple[str, ...] = ()
+    answer: str = ""
+
+
+@dataclass
+class Picture:
+    """One training picture: `images` are the rows of its views in the feature store, the plain view first."""
+
+    style: str
+    images: tuple[int, ...]
+    captions: list[str]
+    weights: list[float]
+    aspects: list[AspectTexts]
+    questions: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+@dataclass
+class Corpus:
+    """Real pictures and rendered scenes with their words; `experts` in the paper's order."""
+
+    pictures: dict[str, list[Picture]]
+    prompts: Prompts
+    experts: tuple[str, ...]
+    scene_share: float
+    seed: int
+
+    def sample(self, index: int, stage: Stage) -> list[Row]:
+        """The rows of the `index`-th sample of a stage."""
+        rng = random.Random(f"{self.seed} {stage} {index}")
+        styles = [style for style in self.pictures if style != "scenes" and self.pictures[style]]
+        if not styles or (self.pictures.get("scenes") and rng.random() < self.scene_share):
+            picture = rng.choice(self.pictures["scenes"])
+        else:  # a small data set is seen more often than its size says, a large one less
+            style = rng.choices(styles, [len(self.pictures[style]) ** 0.6 for style in styles])[0]
+            picture = rng.choice(self.pictures[style])
+        return list(self._moe_rows(picture, rng) if stage == "stage2" else self._single_rows(picture, rng, stage))
+
+    def _single_rows(self, picture: Picture, rng: random.Random, stage: Stage) -> Iterator[Row]:
+        """Base and stage I: one LLM learns captions and answers; the base also learns what aspects are."""
+        rendered = picture.style == "scenes"
+        if not rendered or rng.random() < 0.4:
+            instruction = self.prompts.caption_instruction(picture.style)
+            prompt = self.prompts.single_text("caption", instruction)
+            captions = tuple(_draw(picture, rng, 2 if rendered else 3, sharp=stage == "stage1"))
+            yield Row(rng.choice(picture.images), instruction, prompt, captions, "single", "caption")
+        if stage == "base" and rng.random() < 0.5:
+            yield from self._aspect_row(picture, rng.choice(self.experts), rng, "single")
+        for question, answer, kind in _some(picture.questions, 3 if rendered else 1, rng):
+            prompt = self.prompts.single_text("answer", question)
+            yield Row(_view(picture, kind, rng), question, prompt, (answer,), "single", "answer", answer=answer)
+
+    def _moe_rows(self, picture: Picture, rng: random.Random) -> Iterator[Row]:
+        """Stage II: one expert an image, on its own aspect and its own questions; the composer on half of the images."""
+        expert = rng.choice(self.experts)
+        yield from self._aspect_row(picture, expert, rng, expert)
+        mine = [item for item in picture.questions if expert_of(item[2], self.experts) == expert]
+        for question, answer, kind in _some(mine, 2, rng):
+            prompt = self.prompts.expert_text(expert, "answer", question)
+            image = _view(picture, kind, rng)
+            yield Row(image, question, prompt, (answer,), expert, "answer", needed=(expert,), answer=answer)
+        if rng.random() < 0.6:
+            yield self._composer_row(picture, rng)
+
+    def _aspect_row(self, picture: Picture, expert: str, rng: random.Random, adapter: str) -> Iterator[Row]:
+        text = rng.choice(picture.aspects)[expert]
+        if text:  # an aspect that the picture does not offer is no target
+            style = rng.choice(("detailed", picture.style))
+            instruction = self.prompts.caption_instruction(style)
+            prompt = self.prompts.expert_text(expert, "caption", instruction)
+            needed = self.experts if adapter != "single" else ()
+            yield Row(rng.choice(picture.images), instruction, prompt, (text,), adapter, "caption", needed=needed)
+
+    def _composer_row(self, picture: Picture, rng: random.Random) -> Row:
+        """The composer reads reports that differ from its target (another mixture of the captions), some of them missing."""
+        instruction = self.prompts.caption_instruction(picture.style)
+        reports = {name: "" if rng.random() < 0.15 else text for name, text in rng.choice(picture.aspects).items()}
+        prompt = self.prompts.composer_text(instruction, **{_FIELDS[name]: text for name, text in reports.items()})
+        targets = tuple(_draw(picture, rng, 2, sharp=True))
+        return Row(rng.choice(picture.images), instruction, prompt, targets, "composer", "caption")
+
+
+def read_corpus(
+    root: Path,
+    prompts: Prompts,
+    experts: Sequence[str],
+    scenes: Sequence[SceneText],
+    *,
+    views: int,
+    scene_share: float,
+    seed: int,
+    only: str | None = None,
+) -> tuple[Corpus, list[Path]]:
+    """The training corpus, and the files whose features it expects, `views` rows each, before those of the scenes.
+
+    `only` keeps one caption data set ("ucm" or "rsicd"), for measuring how one carries over to the other.
+
+    Raises:
+        UserError: a data set is missing or damaged.
+    """
+    files: list[Path] = []
+    pictures: dict[str, list[Picture]] = {}
+    for style, items in training_images(root).items():
+        start = len(files)
+        files.extend(item.path for item in items)
+        if only in (None, style):
+            pictures[style] = _pictures(root, style, items, start, views, seed)
+    base = len(files) * views
+    pictures["scenes"] = [
+        Picture("scenes", (base + i,), list(s.captions), [1.0] * len(s.captions), [dict(a) for a in s.aspects],
+                [(q.question, q.answer, q.type) for q in s.questions])
+        for i, s in enumerate(scenes)
+    ]  # fmt: skip
+    return Corpus(pictures, prompts, tuple(experts), scene_share, seed), files
+
+
+def training_images(root: Path) -> dict[str, list[CaptionedImage]]:
+    """The captioned training images by style, less the slice that choices are made on."""
+    read = {"ucm": read_ucm_captions(root), "rsicd": read_rsicd(root)}
+    return {
+        style: holdout([item for item in items if item.split == "train"], share=0.04, seed=0)[0]
+        for style, items in read.items()
+    }
+
+
+def held_out_images(root: Path) -> dict[str, list[CaptionedImage]]:
+    """The slice of the captioned training images that choices are made on."""
+    read = {"ucm": read_ucm_captions(root), "rsicd": read_rsicd(root)}
+    return {
+        style: holdout([item for item in items if item.split == "train"], share=0.04, seed=0)[1]
+        for style, items in read.items()
+    }
+
+
+def answer_vocabulary(corpus: Corpus, most: int = 400) -> list[str]:
+    """The most frequent short answers, for the auxiliary read-out."""
+    counts = Counter(a for pictures in corpus.pictures.values() for p in pictures for _, a, _ in p.questions)
+    return [answer for answer, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:most]]
+
+
+def corpus_texts(corpus: Corpus) -> Iterator[str]:
+    """Everything the tokenizer should know."""
+    for pictures in corpus.pictures.values():
+        for picture in pictures:
+            yield from picture.captions
+            for aspects in picture.aspects:
+                yield from aspects.values()
+            for question, answer, _ in picture.questions:
+                yield f"{question} {answer}"
+
+
+def _pictures(
+    root: Path, style: str, items: Sequence[CaptionedImage], start: int, views: int, seed: int
+) -> list[Picture]:
+    captions = [[clean_caption(caption) for caption in item.captions] for item in items]
+    weights = consensus_weights(captions, temperature=0.5)
+    tags = read_ucm_multilabels(root) if style == "ucm" else {}
+    labelled = {item.path: item for item in as_labelled(items, tags)}
+    asked: dict[Path, list[tuple[str, str, str]]] = {}
+    if style == "ucm":
+        for item in read_rsivqa_ucm(root):
+            if item.split == "train":
+                asked.setdefault(item.path, []).append((item.question, item.answer, item.type))
+    pictures: list[Picture] = []
+    for index, item in enumerate(items):
+        rng = random.Random(f"{seed} {item.path.name}")
+        questions = list(asked.get(item.path, []))
+        questions += [(paraphrase(q, kind, rng), a, kind) for q, a, kind in questions]
+        if item.path in labelled:
+            questions += list(derived_questions(labelled[item.path], rng))
+        variants = [merge_aspects(captions[index], rng, item.label) for _ in range(3)]
+        aspects = [{"theme": a.theme, "object": a.objects, "relation": a.relations} for a in variants]
+        rows = tuple((start + index) * views + view for view in range(views))
+        pictures.append(Picture(style, rows, captions[index], weights[index], aspects, questions))
+    return pictures
+
+
+def _draw(picture: Picture, rng: random.Random, count: int, *, sharp: bool) -> list[str]:
+    """Up to `count` different captions; `sharp` prefers those closest to the picture's other captions."""
+    distinct: dict[str, float] = {}
+    for caption, weight in zip(picture.captions, picture.weights, strict=True):
+        distinct[caption] = distinct.get(caption, 0.0) + (weight if sharp else 1.0)
+    drawn: list[str] = []
+    while distinct and len(drawn) < count:
+        choice = rng.choices(list(distinct), list(distinct.values()))[0]
+        drawn.append(choice)
+        del distinct[choice]
+    return drawn
+
+
+def _some(
+    questions: Sequence[tuple[str, str, str]], count: int, rng: random.Random
+) -> list[tuple[str, str, str]]:
+    return rng.sample(questions, min(count, len(questions)))
+
+
+def _view(picture: Picture, kind: str, rng: random.Random) -> int:
+    """Augmented views are turned and mirrored, so a question about places sees the plain one."""
+    return picture.images[0] if expert_of(kind) == "relation" else rng.choice(picture.images)

@@ -1,0 +1,143 @@
+"""The loss of the language side: one forward pass from image features to the words of the LLM, for every stage."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rsagent.model.image_encoder import ImageFeatures
+from rsagent.model.network import COMPOSER, RSMoE
+from rsagent.model.router import Routing
+from rsagent.model.vlm_encoder import VLMFeatures
+from rsagent.training.batches import IGNORE
+from rsagent.training.corpus import Stage
+
+_READ_OUT = 1.0  # weight of the auxiliary answer read-out beside a token loss of about one
+_GATE = 0.2
+
+
+class LanguageTask(nn.Module):
+    """The network without its image encoder (features come from the store), and what a stage adds for training.
+
+    In `base` and `stage1` an auxiliary read-out predicts the short answer from the Q-Former alone: it tells the queries
+    directly what to look for, where the LLM's loss tells them late. It is dropped after training.
+    """
+
+    def __init__(self, network: RSMoE, stage: Stage, adapters: list[str], answers: int) -> None:
+        super().__init__()
+        self.stage, self.adapters = stage, adapters
+        self.vlm_encoder, self.router, self.llm = network.vlm_encoder, network.router, network.llm
+        self.read_out = nn.Linear(2 * network.config.vlm_encoder.dim, answers) if stage != "stage2" else None
+        self.experts = list(network.config.experts)
+
+    def train(self, mode: bool = True) -> LanguageTask:
+        """Training mode; the LLM stays in evaluation mode, in which PEFT mixes adapters within a batch (no dropout here)."""
+        super().train(mode)
+        if self.stage == "stage2":
+            self.vlm_encoder.eval()
+            self.llm.eval()
+        return self
+
+    def forward(self, fine: Tensor, coarse: Tensor, **batch: Tensor) -> dict[str, Tensor]:
+        """One batch of `Collator` -> `loss`, and detached parts of it for the log."""
+        frozen: AbstractContextManager[Any] = torch.no_grad() if self.stage == "stage2" else nullcontext()
+        with frozen:
+            image = self.vlm_encoder.look(ImageFeatures(fine, coarse))[batch["picture"]]
+            seen, _ = self.vlm_encoder(image, batch["words"], batch["word_mask"])
+        routing = self.router(seen) if self.stage == "stage2" else None
+        parts = {"words": self._token_loss(seen, routing, batch)}
+        if self.read_out is not None:
+            parts["read_out"] = _READ_OUT * self._read_out_loss(seen, batch["answer"])
+        if routing is not None:
+            parts["gate"] = _GATE * _gate_loss(routing.gate, batch["needed"])
+        loss = torch.stack(list(parts.values())).sum()
+        return {"loss": loss, **{name: part.detach() for name, part in parts.items()}}
+
+    def _token_loss(self, seen: VLMFeatures, routing: Routing | None, batch: dict[str, Tensor]) -> Tensor:
+        """Weighted mean over target tokens. Rows come sorted by length; two halves waste less on padding than one."""
+        total = seen.projected.new_zeros(())
+        weights = seen.projected.new_zeros(())
+        half = len(batch["ids"]) // 2 or len(batch["ids"])
+        for part in (slice(0, half), slice(half, None)):
+            ids = batch["ids"][part]
+            if not len(ids):
+                continue
+            length = int((batch["segment"][part] >= 0).sum(1).max())
+            labels = batch["labels"][part, :length]
+            logits = self._logits(seen, routing, batch, part, length)
+            chosen = labels != IGNORE
+            losses = F.cross_entropy(logits[chosen].float(), labels[chosen], reduction="none")
+            weight = batch["weight"][part][:, None].expand_as(labels)[chosen]
+            total = total + (losses * weight).sum()
+            weights = weights + weight.sum()
+        return total / weights
+
+    def _logits(
+        self, seen: VLMFeatures, routing: Routing | None, batch: dict[str, Tensor], part: slice, length: int
+    ) -> Tensor:
+        ids, segment = batch["ids"][part, :length], batch["segment"][part, :length]
+        prefix = seen.projected[part]
+        present = torch.ones(prefix.shape[:2], dtype=torch.bool, device=ids.device)
+        names: list[str] | None = None
+        if routing is not None:
+            names = [self.adapters[int(index)] for index in batch["adapter"][part]]
+            soft, has = self._soft_prompts(routing.soft_prompts[part], names)
+            prefix, present = torch.cat([prefix, soft], 1), torch.cat([present, has], 1)
+        segments = torch.cat([torch.where(present, 0, -1), segment], 1)
+        embeds = torch.cat([prefix, self.llm.get_input_embeddings()(ids).to(prefix.dtype)], 1)
+        extra = {} if names is None else {"adapter_names": names}
+        output = self.llm(
+            inputs_embeds=embeds, attention_mask=block_mask(segments), position_ids=positions(segments), **extra
+        )
+        return output.logits[:, prefix.shape[1] :]
+
+    def _soft_prompts(self, written: Tensor, names: list[str]) -> tuple[Tensor, Tensor]:
+        """The soft prompt of each row's expert `(rows, soft_prompts, llm_dim)`, and whether it has one (the composer has none)."""
+        rows = torch.arange(len(names))
+        which = torch.tensor([0 if name == COMPOSER else self.experts.index(name) for name in names])
+        has = torch.tensor([name != COMPOSER for name in names])
+        return written[rows, which] * has[:, None, None], has[:, None].expand(-1, written.shape[2])
+
+    def _read_out_loss(self, seen: VLMFeatures, answers: Tensor) -> Tensor:
+        assert self.read_out is not None
+        known = answers >= 0
+        features = torch.cat([seen.queries.mean(1), seen.instruction()], 1)
+        if not bool(known.any()):
+            return features.sum() * 0.0
+        return F.cross_entropy(self.read_out(features[known]).float(), answers[known])
+
+
+def _gate_loss(gate: Tensor, needed: Tensor) -> Tensor:
+    known = needed >= 0
+    if not bool(known.any()):
+        return gate.sum() * 0.0
+    return F.binary_cross_entropy_with_logits(gate.float()[known], needed[known])
+
+
+def block_mask(segments: Tensor) -> Tensor:
+    """Who may attend to whom: `(rows, tokens)` segments -> `(rows, 1, tokens, tokens)`, 0 where allowed, very low elsewhere.
+
+    A token sees what comes before it in segment 0 (prefix and prompt) and in its own segment; -1 is seen by nobody.
+    """
+    tokens = segments.shape[1]
+    earlier = torch.ones(tokens, tokens, dtype=torch.bool, device=segments.device).tril()
+    asks, seen = segments[:, :, None], segments[:, None, :]
+    allowed = earlier & (seen >= 0) & ((seen == 0) | (seen == asks))
+    allowed = allowed | torch.eye(tokens, dtype=torch.bool, device=segments.device)  # a row of padding needs something
+    return torch.where(allowed, 0.0, -1e4)[:, None]
+
+
+def positions(segments: Tensor) -> Tensor:
+    """Position of each token, `(rows, tokens)`: counted over what is present, and each target starts where the prompt ended."""
+    prompt = segments == 0
+    count = prompt.cumsum(1) - 1
+    ends = prompt.sum(1, keepdim=True)
+    place = count.clamp(min=0)
+    for index in range(1, int(segments.max()) + 1):
+        own = segments == index
+        place = torch.where(own, ends + own.cumsum(1) - 1, place)
+    return place
