@@ -1,5 +1,7 @@
-"""What can be said about a scene beyond doubt: presence, colours, places, relations, areas. Questions, captions and
-the check of captions all ask here, so they cannot disagree."""
+"""What can be said about a scene beyond doubt: presence, colours, places, relations, areas.
+
+Questions, captions and the check of captions all ask here, so they cannot disagree.
+"""
 
 from __future__ import annotations
 
@@ -75,6 +77,16 @@ def lone_in(scene: Scene, kind: str) -> list[tuple[str, SceneObject]]:
         if cell and not any(o is not thing and cell in near_cells(c, scene.size, 0.06) for o, c in things):
             found.append((cell, thing))
     return found
+
+
+def lone_coloured(scene: Scene, kind: str) -> list[tuple[str, SceneObject]]:
+    """The things of `kind` that alone have their colour, among things of several colours, each with its ninth."""
+    tally = by_colour(scene, kind)
+    if len(tally) < 2 or kind in scene.many:
+        return []
+    alone = [o for o in scene.seen(kind) if o.colour and tally[o.colour] == 1]
+    places = [(cell_of(visible_center(o, scene.size), scene.size, 0.045), o) for o in alone]
+    return [(cell, thing) for cell, thing in places if cell]
 
 
 def near_cells(center: tuple[float, float], size: int, margin: float = 0.06) -> set[str]:

@@ -18,6 +18,7 @@ from rsagent.training.scene_facts import (
     colour_of,
     facts_for_reasoning,
     lines_to_tell,
+    lone_coloured,
     lone_in,
     main_side,
     pairs,
@@ -29,7 +30,8 @@ from rsagent.training.scene_model import KINDS, SCENES, Scene
 from rsagent.training.scene_words import RELATIONS, article, name, pick
 
 QUESTION_TYPES: tuple[str, ...] = (
-    "presence", "quantity", "color", "ab_position", "re_position", "area_comp", "road_ori", "image", "scene", "reasoning",
+    "presence", "quantity", "color", "ab_position", "re_position", "area_comp", "road_ori", "image", "scene",
+    "reasoning",
 )  # fmt: skip
 
 _PRESENT: dict[str, tuple[float, float]] = {
@@ -75,8 +77,8 @@ _QUANTITY = (
 )  # fmt: skip
 _COLOUR = (
     "What color {is} the {k}?", "What is the color of the {k}?", "Which color {does} the {k} have?",
-    "The {k} in the image {is} of what color?", "Tell me the color of the {k}.", "What colour {is} the {k} in this image?",
-    "In which color {is} the {k}?",
+    "The {k} in the image {is} of what color?", "Tell me the color of the {k}.",
+    "What colour {is} the {k} in this image?", "In which color {is} the {k}?",
 )  # fmt: skip
 _PLACE = (
     "Where {is} the {k}?", "Where {is} the {k} in the image?", "In which part of the image {is} the {k}?",
@@ -105,13 +107,13 @@ _AREA = (
     "Does the {k} occupy a larger area than the {o}?",
 )  # fmt: skip
 _AREAS = tuple(
-    t.replace("Does the", "Do the").replace("is the {k} larger", "are the {k} larger")
+    t.replace("Does the", "Do the").replace("Comparing areas, is the {k} larger", "Do all the {k} together cover more")
     for t in _AREA if "Is there" not in t
 )  # fmt: skip
 _ROAD = (
-    "What is the direction of the {k}?", "In which direction does the {k} run?", "How does the {k} run through the image?",
-    "What is the orientation of the {k}?", "Which way does the {k} go?", "From where to where does the {k} run?",
-    "How is the {k} oriented?",
+    "What is the direction of the {k}?", "In which direction does the {k} run?", 
+    "How does the {k} run through the image?", "What is the orientation of the {k}?", "Which way does the {k} go?", 
+    "From where to where does the {k} run?", "How is the {k} oriented?",
 )  # fmt: skip
 _GREY = (
     "Is this a color image or a grayscale image?", "Is the picture in color or grayscale?",
@@ -132,28 +134,33 @@ _CLOUD = (
 )  # fmt: skip
 _SCENE = (
     "What type of scene is this?", "What kind of place is shown?", "What is the theme of this image?",
-    "What does this image mainly show?", "Which kind of scene does the picture show?", "How would you classify this scene?",
-    "What place is this?",
+    "What does this image mainly show?", "Which kind of scene does the picture show?", 
+    "How would you classify this scene?", "What place is this?",
 )  # fmt: skip
 _IS_SCENE = (
     "Is this {a}?", "Does the image show {a}?", "Is {a} shown in this picture?", "Would you call this place {a}?",
     "Is the scene {a}?", "Was this picture taken over {a}?",
 )  # fmt: skip
 _REASON: dict[str, tuple[str, ...]] = {
-    "land": ("Is this a good place to land a plane?", "Could a plane land here?", "Can aircraft touch down in this place?"),
-    "swim": ("Could somebody swim in a pool here?", "Can residents take a swim in a pool?", "Is swimming in a pool possible?"),
+    "land": ("Is this a good place to land a plane?", "Could a plane land here?",
+             "Can aircraft touch down in this place?"),
+    "swim": ("Could somebody swim in a pool here?", "Can residents take a swim in a pool?",
+             "Is swimming in a pool possible?"),
     "sail": ("Could a ship travel through this place?", "Can people go by boat here?", "Is this a place for boats?"),
-    "tennis": ("Can people play tennis here?", "Is this a place to play tennis?", "Could a tennis match be held here?"),
+    "tennis": ("Can people play tennis here?", "Is this a place to play tennis?",
+               "Could a tennis match be held here?"),
     "play": ("Can people do ball sports here?", "Is this a place for sports?", "Could a ball game be held here?"),
     "live": ("Do people live here?", "Is this likely a place where people live?", "Could families live here?"),
-    "store": ("Could oil be stored here?", "Is this a place that can store liquids?", "Can fuel be kept in this place?"),
+    "store": ("Could oil be stored here?", "Is this a place that can store liquids?",
+              "Can fuel be kept in this place?"),
     "sunbathe": ("Is this a good place to sunbathe by the sea?", "Could tourists enjoy the seaside here?",
                  "Is this a place for a beach holiday?"),
     "crops": ("Are crops grown here?", "Is this land used for farming?", "Could a farmer work here?"),
     "drive": ("Can one drive through this place on a road?", "Could a car pass through on a road?",
               "Is this place reached by a road?"),
     "warm": ("Is it cold here?", "Would people need warm clothes here?", "Is the ground covered with snow?"),
-    "flights": ("Can people start a flight here?", "Could this place serve air travel?", "Is this place used by aircraft?"),
+    "flights": ("Can people start a flight here?", "Could this place serve air travel?",
+                "Is this place used by aircraft?"),
     "shade": ("Could people rest in the shade here?", "Is there anything that gives shade like a tree or an umbrella?",
               "Can one sit under a tree or an umbrella?"),
     "crossing": ("Can the river be crossed without a boat?", "Can one walk across the river here?",
@@ -189,8 +196,10 @@ def even_choice(values: Mapping[str, bool], rates: Mapping[str, tuple[float, flo
     """Toss a coin for yes or no, then choose a key with that value so that over all scenes each key comes out even.
 
     Args:
-        values: what is true of this scene. rates: for each key, its shares of scenes with yes and with no.
-        rng: the source of chance. favour: keys to be preferred.
+        values: what is true of this scene.
+        rates: for each key, its shares of scenes with yes and with no.
+        rng: the source of chance.
+        favour: keys to be preferred.
     """
     wanted = bool(rng.random() < 0.5)
     keys = [key for key, value in values.items() if value == wanted]
@@ -263,7 +272,14 @@ def _place(scene: Scene, rng: np.random.Generator) -> Question | None:
     options = [(kind, cell) for kind in KINDS if (cell := place_of(scene, kind))]
     if scene.water_side and rng.random() < 0.3:
         noun = "sea" if scene.kind == "beach" else "water"
-        return Question(pick(rng, _PLACE).format(k=noun, **{"is": "is", "does": "does"}), scene.water_side, "ab_position")
+        return Question(
+            pick(rng, _PLACE).format(k=noun, **{"is": "is", "does": "does"}), scene.water_side, "ab_position"
+        )
+    coloured = [(kind, o.colour, cell) for kind in KINDS for cell, o in lone_coloured(scene, kind)]
+    if coloured and rng.random() < 0.5:
+        kind, colour, cell = coloured[int(rng.integers(len(coloured)))]
+        noun = f"{colour} {name(rng, kind, False).removeprefix('small ')}"
+        return Question(pick(rng, _PLACE).format(k=noun, **{"is": "is", "does": "does"}), cell, "ab_position")
     if not options:
         return None
     kind, cell = options[int(rng.integers(len(options)))]

@@ -73,7 +73,7 @@ def article(noun: str) -> str:
 
 
 def joined(parts: list[str]) -> str:
-    """"a, b and c"."""
+    """The parts as one list: a, b and c."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
