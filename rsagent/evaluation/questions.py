@@ -1,8 +1,8 @@
 """Scoring answers to questions: what counts as the same answer, and how many are right, for each type of question.
 
-*Strict* is the figure that is reported: the two answers are equal once case, punctuation, articles and the way a number
-is written are set aside. It is no substring test: "car park" is not "car". *Lenient count* lets a number be 10 % off and
-is only ever shown beside it.
+*Strict* is the figure that is reported: the two answers are equal once case, punctuation, articles and the way a
+number is written are set aside. It is no substring test: "car park" is not "car". *Lenient count* lets a number be
+10 % off and is only ever shown beside it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ _ARTICLES = frozenset({"a", "an", "the"})
 _ONES = "one two three four five six seven eight nine".split()
 _TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_VALUES = {word: value for value, word in enumerate(["zero", *_ONES, *_TEENS])}
-_VALUES |= {word: 10 * value for value, word in enumerate(_TENS, start=2)}
+_VALUES = {word: value for value, word in enumerate(["zero", *_ONES, *_TEENS])} | {
+    word: 10 * value for value, word in enumerate(_TENS, start=2)
+}
 
 
 def _number_words() -> re.Pattern[str]:
@@ -58,13 +59,14 @@ class QuestionScores:
 def normalise_answer(text: str) -> str:
     """The form in which answers are compared: lower-case words and digits without articles, joined by single spaces.
 
-    Number words become digits ("Twenty-two" -> "22", "one hundred and five" -> "105"), "1,205" becomes "1205" and "3.0"
-    becomes "3". An answer that is nothing but an article stays as it is.
+    Number words become digits ("Twenty-two" -> "22", "one hundred and five" -> "105"), "1,205" becomes "1205" and
+    "3.0" becomes "3". An answer that is nothing but an article stays as it is.
     """
     plain = unicodedata.normalize("NFKC", text).casefold().replace("'", "").replace("’", "")
     plain = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), plain)
     spelt = " ".join(_WORD.findall(plain))
-    words = [_plain_digits(word) for word in _NUMBER_WORDS.sub(lambda found: str(_spelt_value(found[0])), spelt).split()]
+    digits = _NUMBER_WORDS.sub(lambda found: str(_spelt_value(found[0])), spelt)
+    words = [_plain_digits(word) for word in digits.split()]
     return " ".join([word for word in words if word not in _ARTICLES] or words)
 
 

@@ -1,0 +1,186 @@
+"""The results table: rows of figures, each with its n and interval, for a terminal, for Markdown, as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rsagent.evaluation.intervals import Figure
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading, how its figures are printed, and the least (or most) that is asked of the system's row.
+
+    `percent` prints .123 as 12.3 %. `at_most` turns the floor round: seconds and errors should be small.
+    """
+
+    name: str
+    digits: int = 3
+    percent: bool = False
+    floor: float | None = None
+    stretch: float | None = None
+    at_most: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system, or one floor: its name and its figures by column name. `judged` rows are held against the floor."""
+
+    name: str
+    figures: Mapping[str, Figure]
+    judged: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table; rows may lack figures."""
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Row] = field(default_factory=lambda: list[Row]())
+    note: str = ""
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Print for a terminal; names and notes are taken as plain text, whatever brackets they hold."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    grid = RichTable(title=Text(table.title), title_justify="left", caption=_note(table) and Text(_note(table)))
+    grid.caption_justify = "left"
+    grid.add_column("")
+    for column in table.columns:
+        grid.add_column(Text(column.name), justify="right")
+    grid.add_column("n", justify="right")
+    for row in table.rows:
+        cells = [Text(_cell(row, column), style=_style(row, column)) for column in table.columns]
+        name = Text(row.name + (f" ({row.note})" if row.note else ""), style="bold" if row.judged else "")
+        grid.add_row(name, *cells, _count(row))
+    console.print(grid)
+
+
+def to_markdown(tables: Iterable[Table]) -> str:
+    """GitHub Markdown, a heading and a table each; cell borders in texts are escaped."""
+    parts: list[str] = []
+    for table in tables:
+        heads = ["", *(column.name for column in table.columns), "n"]
+        lines = [f"### {_escape(table.title)}", "", _line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
+        for row in table.rows:
+            name = _escape(row.name + (f" ({row.note})" if row.note else ""))
+            cells = [_escape(_cell(row, column)) for column in table.columns]
+            lines.append(_line([f"**{name}**" if row.judged else name, *cells, _count(row)]))
+        if _note(table):
+            lines += ["", _escape(_note(table))]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def to_json(tables: Iterable[Table]) -> str:
+    """A list of tables; a figure that is no number becomes null."""
+    return json.dumps([_table_data(table) for table in tables], indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def meets(figure: Figure, column: Column) -> bool | None:
+    """Whether a figure meets the column's floor; None without a floor."""
+    if column.floor is None:
+        return None
+    return figure.value <= column.floor if column.at_most else figure.value >= column.floor
+
+
+def below_floor(tables: Iterable[Table]) -> list[str]:
+    """One line for each figure of a judged row that misses its floor."""
+    missed: list[str] = []
+    for table in tables:
+        for column in table.columns:
+            for row in table.rows:
+                figure = row.figures.get(column.name)
+                if row.judged and figure is not None and meets(figure, column) is False:
+                    asked = f"{'at most' if column.at_most else 'at least'} {_number(column.floor, column)}"
+                    missed.append(
+                        f"{table.title}: {row.name}: {column.name} {_number(figure.value, column)}, {asked} is asked"
+                    )
+    return missed
+
+
+def _note(table: Table) -> str:
+    """The table's note, and the floors and stretch goals of its columns in one line."""
+    asked: list[str] = []
+    for column in table.columns:
+        if column.floor is not None:
+            goal = f", stretch {_number(column.stretch, column)}" if column.stretch is not None else ""
+            asked.append(f"{column.name} {'<=' if column.at_most else '>='} {_number(column.floor, column)}{goal}")
+    return " ".join(part for part in (table.note, f"Asked: {'; '.join(asked)}." if asked else "") if part)
+
+
+def _cell(row: Row, column: Column) -> str:
+    figure = row.figures.get(column.name)
+    if figure is None:
+        return "-"
+    text = _number(figure.value, column)
+    if figure.low is not None and figure.high is not None:
+        text += f" [{_number(figure.low, column)}, {_number(figure.high, column)}]"
+    return text
+
+
+def _number(value: float | None, column: Column) -> str:
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{100 * value:.{max(column.digits - 2, 0)}f} %" if column.percent else f"{value:.{column.digits}f}"
+
+
+def _count(row: Row) -> str:
+    """The row's n, or the range of them where the columns were measured on different numbers of things."""
+    counts = sorted({figure.n for figure in row.figures.values()})
+    if not counts:
+        return "-"
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
+
+
+def _style(row: Row, column: Column) -> str:
+    figure = row.figures.get(column.name)
+    met = meets(figure, column) if figure is not None and row.judged else None
+    return "" if met is None else "green" if met else "red"
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _table_data(table: Table) -> dict[str, Any]:
+    return {
+        "title": table.title,
+        "note": table.note,
+        "asked": {
+            column.name: {"floor": column.floor, "stretch": column.stretch, "at_most": column.at_most}
+            for column in table.columns
+            if column.floor is not None
+        },
+        "rows": [
+            {
+                "name": row.name,
+                "note": row.note,
+                "judged": row.judged,
+                "figures": {name: _figure_data(figure) for name, figure in row.figures.items()},
+            }
+            for row in table.rows
+        ],
+    }
+
+
+def _figure_data(figure: Figure) -> dict[str, float | int | None]:
+    def plain(value: float | None) -> float | None:
+        return None if value is None or not math.isfinite(value) else float(value)
+
+    return {"value": plain(figure.value), "n": figure.n, "low": plain(figure.low), "high": plain(figure.high)}
