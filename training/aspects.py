@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 
 from rsagent.evaluation.wording import clean_caption
 from rsagent.training import nouns
+from rsagent.training.chance import Chance, choose
 
 MAX_OBJECTS = 6
 MAX_RELATION_WORDS = 32
@@ -58,7 +59,7 @@ def split_aspects(caption: str) -> Aspects:
     return merge_aspects([caption], random.Random(0))
 
 
-def merge_aspects(captions: Sequence[str], rng: random.Random, label: str | None = None) -> Aspects:
+def merge_aspects(captions: Sequence[str], rng: Chance, label: str | None = None) -> Aspects:
     """The aspects of one image, from all its captions.
 
     The place that most captions name is the theme; `label`, the scene class, favours a place of that name and adds
@@ -70,7 +71,7 @@ def merge_aspects(captions: Sequence[str], rng: random.Random, label: str | None
     theme = _vote_theme(phrases, _label_heads(label))
     clauses = [(relation_clause(s, p), p) for s, p in zip(sentences, phrases, strict=True)]
     offered = [(clause, named) for clause, named in clauses if clause]
-    clause, named = rng.choice(offered) if offered else ("", [])
+    clause, named = choose(rng, offered) if offered else ("", [])
     objects = _merge_objects([named, *phrases], theme)
     return Aspects(_close(theme.text if theme else ""), _close(_enumerate(objects)), _close(clause))
 
@@ -325,7 +326,8 @@ def _telling(text: str) -> tuple[bool, int]:
 _RELATION = re.compile(
     r"\b(near|next to|besides?|between|around|surround(?:s|ed|ing)?|semi-?surrounded|along|alongside|across|through"
     r"|over|above|under|behind|in front of|in the (?:middle|center) of"
-    r"|(?:both|two|one|each|the other|other) (?:side|bank)s?|opposite|adjacent|separate[sd]?|divide[sd]?|connect(?:s|ed)?|corners?|edges?|among|closed? to|parallel"
+    r"|(?:both|two|one|each|the other|other) (?:side|bank)s?"
+    r"|opposite|adjacent|separate[sd]?|divide[sd]?|connect(?:s|ed)?|corners?|edges?|among|closed? to|parallel"
     r"|on|vertical(?:ly)?|diagonal(?:ly)?|outside|inside|northeast|northwest|southeast|southwest)\b"
 )
 _ARRANGEMENT = re.compile(
