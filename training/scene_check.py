@@ -138,6 +138,8 @@ def _look_back(tokens: list[str], mention: _Mention, before: _Mention | None) ->
             pass
         elif word not in ADJECTIVES and word not in ("a", "an", "the", "any", "all", "both"):
             break
+        if word in ("large", "big") and "large building" in mention.names:
+            mention.names = ("large building",)
         at -= 1
     mention.head = at + 1
     gap = tokens[least : mention.head]

@@ -27,7 +27,7 @@ from rsagent.training.scene_facts import (
     sides,
 )
 from rsagent.training.scene_model import KINDS, SCENES, Scene
-from rsagent.training.scene_words import RELATIONS, article, name, pick
+from rsagent.training.scene_words import PLACES, RELATIONS, article, coloured, name, pick
 
 QUESTION_TYPES: tuple[str, ...] = (
     "presence", "quantity", "color", "ab_position", "re_position", "area_comp", "road_ori", "image", "scene",
@@ -257,7 +257,7 @@ def _colour(scene: Scene, rng: np.random.Generator) -> Question | None:
         if colour:
             options.append((kind, "", colour, scene.count(kind) != 1))
         else:
-            options += [(kind, f" in the {cell}", o.colour, False) for cell, o in lone_in(scene, kind) if o.colour]
+            options += [(kind, f" {PLACES[cell][0]}", o.colour, False) for cell, o in lone_in(scene, kind) if o.colour]
     if not options:
         return None
     weights = np.array([0.35 if colour == "white" else 1.0 for _, _, colour, _ in options])
@@ -275,10 +275,10 @@ def _place(scene: Scene, rng: np.random.Generator) -> Question | None:
         return Question(
             pick(rng, _PLACE).format(k=noun, **{"is": "is", "does": "does"}), scene.water_side, "ab_position"
         )
-    coloured = [(kind, o.colour, cell) for kind in KINDS for cell, o in lone_coloured(scene, kind)]
-    if coloured and rng.random() < 0.5:
-        kind, colour, cell = coloured[int(rng.integers(len(coloured)))]
-        noun = f"{colour} {name(rng, kind, False).removeprefix('small ')}"
+    alone = [(kind, o.colour, cell) for kind in KINDS for cell, o in lone_coloured(scene, kind)]
+    if alone and rng.random() < 0.5:
+        kind, colour, cell = alone[int(rng.integers(len(alone)))]
+        noun = coloured(str(colour), name(rng, kind, False))
         return Question(pick(rng, _PLACE).format(k=noun, **{"is": "is", "does": "does"}), cell, "ab_position")
     if not options:
         return None

@@ -18,6 +18,7 @@ from rsagent.training.scene_words import (
     PLACES,
     RELATIONS,
     article,
+    coloured,
     joined,
     name,
     pick,
@@ -102,14 +103,14 @@ def _phrase(scene: Scene, kind: str, rng: np.random.Generator, count: bool = Tru
         return joined([_counted(rng, kind, k, colour) for colour, k in tally.items()])
     colour = colour_of(scene, kind) if rng.random() < 0.75 else None
     if not count and n > 1:
-        return f"{colour} {name(rng, kind, True).removeprefix('small ')}" if colour else name(rng, kind, True)
+        return coloured(colour, name(rng, kind, True)) if colour else name(rng, kind, True)
     return _counted(rng, kind, n, colour)
 
 
 def _counted(rng: np.random.Generator, kind: str, n: int, colour: str | None) -> str:
     noun = name(rng, kind, n != 1)
     if colour:
-        noun = f"{colour} {noun.removeprefix('small ')}"
+        noun = coloured(colour, noun)
     if n == 1:
         return article(noun) if rng.random() < 0.6 else f"one {noun}"
     return f"{_number(rng, n)} {noun}"
@@ -155,7 +156,7 @@ def _objects(scene: Scene, rng: np.random.Generator) -> str:
 def _definite(scene: Scene, kind: str, rng: np.random.Generator) -> str:
     colour = colour_of(scene, kind)
     noun = name(rng, kind, scene.count(kind) != 1)
-    return f"the {colour} {noun.removeprefix('small ')}" if colour and rng.random() < 0.4 else f"the {noun}"
+    return f"the {coloured(colour, noun)}" if colour and rng.random() < 0.4 else f"the {noun}"
 
 
 def _relations(scene: Scene, rng: np.random.Generator) -> str:

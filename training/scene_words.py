@@ -67,6 +67,13 @@ def name(rng: np.random.Generator, kind: str, plural: bool, plain: float = 0.6) 
     return chosen[int(plural)]
 
 
+def coloured(colour: str, noun: str) -> str:
+    """The noun with its colour: "red car", but "large red building"; the size of a house is left out."""
+    noun = noun.removeprefix("small ")
+    size, _, rest = noun.partition(" ")
+    return f"{size} {colour} {rest}" if size in ("large", "big") else f"{colour} {noun}"
+
+
 def article(noun: str) -> str:
     """The noun with "a" or "an" before it."""
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"

@@ -274,6 +274,13 @@ def test_check_never_raises(text: str, seed: int):
     assert set(check.false_statements) <= set(check.statements)
 
 
+def test_size_and_colour_together_mean_the_large_building():
+    scene = empty_scene(thing("large building", 60, 60, "blue"), thing("house", 150, 60, "red"))
+    assert not check_caption("A large blue building is left of the red house.", scene).false_statements
+    assert check_caption("A large red building.", scene).false_statements
+    assert not check_caption("There are two buildings.", scene).false_statements
+
+
 def test_reasoning_is_silent_where_in_doubt():
     scene = empty_scene(thing("car", 30, 30, "red"))
     facts = facts_for_reasoning(scene)
