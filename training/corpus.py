@@ -15,6 +15,7 @@ from typing import Literal
 
 from rsagent.evaluation.datasets import (
     CaptionedImage,
+    QuestionItem,
     as_labelled,
     clean_caption,
     holdout,
@@ -27,7 +28,7 @@ from rsagent.prompts import Prompts
 from rsagent.schemas import Task
 from rsagent.training.aspects import merge_aspects
 from rsagent.training.consensus import consensus_weights
-from rsagent.training.paraphrase import derived_questions, paraphrase
+from rsagent.training.paraphrase import caption_questions, derived_questions, rephrase
 from rsagent.training.question_types import expert_of
 from rsagent.training.scene_store import SceneText
 
@@ -213,18 +214,20 @@ def _pictures(
     weights = consensus_weights(captions, temperature=0.5)
     tags = read_ucm_multilabels(root) if style == "ucm" else {}
     labelled = {item.path: item for item in as_labelled(items, tags)}
-    asked: dict[Path, list[tuple[str, str, str]]] = {}
+    asked: dict[Path, list[QuestionItem]] = {}
     if style == "ucm":
         for item in read_rsivqa_ucm(root):
             if item.split == "train":
-                asked.setdefault(item.path, []).append((item.question, item.answer, item.type))
+                asked.setdefault(item.path, []).append(item)
     pictures: list[Picture] = []
     for index, item in enumerate(items):
         rng = random.Random(f"{seed} {item.path.name}")
-        questions = list(asked.get(item.path, []))
-        questions += [(paraphrase(q, kind, rng), a, kind) for q, a, kind in questions]
+        published = asked.get(item.path, [])
+        questions = [(asked.question, asked.answer, asked.type) for asked in published]
+        questions += [tuple(rephrase(question, rng)) for question in published]
         if item.path in labelled:
-            questions += list(derived_questions(labelled[item.path], rng))
+            questions += [tuple(question) for question in derived_questions(labelled[item.path], rng)]
+        questions += [tuple(question) for question in caption_questions(item, rng)]
         variants = [merge_aspects(captions[index], rng, item.label) for _ in range(3)]
         aspects = [{"theme": a.theme, "object": a.objects, "relation": a.relations} for a in variants]
         rows = tuple((start + index) * views + view for view in range(views))

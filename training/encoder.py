@@ -46,8 +46,10 @@ class EncoderTask(nn.Module):
     def __init__(self, encoder: ImageEncoder, classes: dict[str, int], frozen_stages: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.frozen = nn.ModuleList([encoder.stem, *encoder.stages[:frozen_stages]])
-        self.frozen.requires_grad_(False)
+        # a tuple, not a ModuleList: the parts are registered once, below `encoder`
+        self.frozen = (encoder.stem, *list(encoder.stages)[:frozen_stages])
+        for part in self.frozen:
+            part.requires_grad_(False)
         pooled = 2 * COARSE_DIM
         self.classifiers = nn.ModuleDict({name: nn.Linear(pooled, count) for name, count in classes.items()})
         self.words = nn.Linear(pooled, WORDS)
@@ -60,7 +62,8 @@ class EncoderTask(nn.Module):
     def train(self, mode: bool = True) -> EncoderTask:
         """Training mode, except for the frozen stages, whose batch norms keep ImageNet's statistics."""
         super().train(mode)
-        self.frozen.eval()
+        for part in self.frozen:
+            part.eval()
         return self
 
     def forward(self, pixels: Tensor, **targets: Tensor) -> dict[str, Tensor]:
@@ -103,6 +106,14 @@ def imagenet_encoder(size: int) -> ImageEncoder:
     encoder = ImageEncoder(size)
     encoder.load_state_dict(imagenet_state(torch.load(file, map_location="cpu", weights_only=True)))
     return encoder
+
+
+class _EncoderTrainer(Trainer):
+    """Trainer that stores channels-last weights, which safetensors refuses as they are."""
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        state = self.model.state_dict() if state_dict is None else state_dict  # type: ignore[union-attr]
+        super()._save(output_dir, {name: tensor.contiguous() for name, tensor in state.items()})
 
 
 class _Report(TrainerCallback):
@@ -184,13 +195,13 @@ def train_encoder(recipe: Recipe, data: Path, out: Path, *, resume: bool = False
         seed=recipe.seed,
         max_grad_norm=5.0,
     )
-    trainer = Trainer(
+    trainer = _EncoderTrainer(
         model=task,
         args=arguments,
         data_collator=EncoderCollator(recipe.image_size, recipe.seed),
         train_dataset=EncoderData(parts, bank, settings.samples, settings.scene_share, recipe.seed),
         optimizers=(_optimizer(task, settings.lr, settings.head_lr, settings.weight_decay), None),
-        callbacks=[_Report(task, held, held_bank, 250)],
+        callbacks=[_Report(task, held, held_bank, 500)],
     )
     checkpoints = sorted((out / "encoder").glob("checkpoint-*"))
     trainer.train(resume_from_checkpoint=resume and bool(checkpoints))

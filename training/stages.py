@@ -1,0 +1,266 @@
+"""The stages of RS-MoE training on `transformers.Trainer`: base, I and II, each resumable, each leaving one file behind.
+
+    rsagent train all --recipe training/recipes/tiny.yaml --data DATA --out runs/tiny
+
+base    the image encoder is fine-tuned (`encoder`), then the Q-Former and, for `tiny`, the LLM are trained from nothing.
+stage1  the encoder is frozen; LoRA in the Q-Former and in the LLM, the output projection in full (paper, section III-C1).
+stage2  both encoders are frozen; every expert starts as a copy of stage I's adapter and trains with the router (III-C2).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import LoraConfig, get_peft_model, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments
+
+from rsagent.errors import UserError
+from rsagent.model.checkpoint import save_checkpoint
+from rsagent.model.image_encoder import ImageEncoder
+from rsagent.model.network import COMPOSER, SINGLE, RSMoE
+from rsagent.prompts import load_prompts
+from rsagent.training.batches import Collator, Samples, Stores
+from rsagent.training.corpus import Corpus, Stage, answer_vocabulary, corpus_texts, read_corpus
+from rsagent.training.encoder import train_encoder
+from rsagent.training.features import feature_store
+from rsagent.training.fresh import fresh_network, load_or_train_tokenizer
+from rsagent.training.language import LanguageTask
+from rsagent.training.pictures import augment, normalise, picture_bank
+from rsagent.training.recipe import Recipe, StageRecipe
+from rsagent.training.scene_store import scene_batches, scene_texts
+
+log = logging.getLogger(__name__)
+LLM_TARGETS = ["q_proj", "v_proj", "gate_proj", "up_proj", "down_proj"]
+# the paper's places: self-attention q, v; cross-attention q, k, v and output; both feed-forward networks
+QFORMER_TARGETS = (
+    r".*(\.attention\.attention\.(query|value)|\.crossattention\.attention\.(query|key|value)"
+    r"|\.crossattention\.output\.dense|\.(intermediate|output)(_query)?\.dense)"
+)
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Material:
+    """What every stage of the language side needs: the words, the frozen features, the tokenizer."""
+
+    corpus: Corpus
+    stores: Stores
+    tokenizer: PreTrainedTokenizerFast
+    answers: list[str]
+
+
+def prepare(recipe: Recipe, data: Path, out: Path, encoder: ImageEncoder, progress: Progress) -> Material:
+    """Read the corpus and encode every picture once; what an earlier run left in `out/cache` is used again.
+
+    Raises:
+        UserError: a data set is missing or damaged.
+    """
+    cache = out / "cache"
+    texts = scene_texts(recipe.scenes, cache, lambda done, count: progress("scene texts", done, count))
+    corpus, files = read_corpus(
+        data, load_prompts(), recipe.network.experts, texts,
+        views=recipe.views, scene_share=recipe.base.scene_share, seed=recipe.seed,
+    )  # fmt: skip
+    bank = picture_bank(files, recipe.image_size, cache, lambda done, count: progress("pictures", done, count))
+    real = feature_store(
+        encoder, f"real {recipe.views} {recipe.seed}", len(files) * recipe.views,
+        lambda: _views(bank, recipe.views, recipe.image_size, recipe.seed), cache,
+        lambda done, count: progress("features", done, count),
+    )  # fmt: skip
+    scenes = feature_store(
+        encoder, "scenes", recipe.scenes, lambda: scene_batches(recipe.scenes), cache,
+        lambda done, count: progress("scene features", done, count),
+    )  # fmt: skip
+    tokenizer = load_or_train_tokenizer(
+        [*corpus_texts(corpus), *_prompt_texts(corpus)], recipe.network.vocabulary, out / "tokenizer"
+    )
+    return Material(corpus, Stores([real, scenes]), tokenizer, answer_vocabulary(corpus))
+
+
+def train_all(recipe: Recipe, data: Path, out: Path, progress: Progress, *, resume: bool = False) -> Path:
+    """Every stage that has not left its file yet; the checkpoint folder `out/checkpoint` is the result."""
+    encoder = train_encoder(recipe, data, out, resume=resume)
+    encoder.requires_grad_(False)
+    material = prepare(recipe, data, out, encoder.eval(), progress)
+    network = fresh_network(recipe, material.tokenizer, [s for s in material.corpus.pictures if s != "detailed"])
+    network.image_encoder = encoder
+    train_base(network, recipe, material, out, resume=resume)
+    train_stage1(network, recipe, material, out, resume=resume)
+    train_stage2(network, recipe, material, out, resume=resume)
+    save_checkpoint(network, out / "checkpoint")
+    return out / "checkpoint"
+
+
+def train_base(network: RSMoE, recipe: Recipe, material: Material, out: Path, *, resume: bool) -> None:
+    """The Q-Former and the LLM in full, from nothing; leaves `out/base.safetensors`."""
+    final = out / "base.safetensors"
+    parts = nn.ModuleDict({"vlm_encoder": network.vlm_encoder, "llm": network.llm})
+    if not final.exists():
+        task = LanguageTask(network, "base", [SINGLE], len(material.answers))
+        network.router.requires_grad_(False)
+        _run(task, "base", recipe, recipe.base, material, out, [SINGLE], resume)
+        _write(parts, final)
+    _read(parts, final)
+
+
+def train_stage1(network: RSMoE, recipe: Recipe, material: Material, out: Path, *, resume: bool) -> None:
+    """LoRA in the Q-Former (merged afterwards) and in the LLM, the projection in full; leaves `out/stage1.safetensors`."""
+    final = out / "stage1.safetensors"
+    sizes = recipe.network
+    network.vlm_encoder.requires_grad_(False)
+    lora = LoraConfig(
+        r=sizes.lora_rank, lora_alpha=2 * sizes.lora_rank, target_modules=LLM_TARGETS, task_type="CAUSAL_LM"
+    )
+    network.llm = get_peft_model(network.llm, lora, adapter_name=SINGLE)
+    parts = nn.ModuleDict({"vlm_encoder": network.vlm_encoder, "llm": network.llm})
+    if not final.exists():
+        rank = sizes.qformer_lora_rank
+        inject_adapter_in_model(
+            LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=QFORMER_TARGETS), network.vlm_encoder.qformer
+        )
+        network.vlm_encoder.projection.requires_grad_(True)
+        task = LanguageTask(network, "stage1", [SINGLE], len(material.answers))
+        _run(task, "stage1", recipe, recipe.stage1, material, out, [SINGLE], resume)
+        _merge(network.vlm_encoder)
+        _write(parts, final)
+    _read(parts, final)
+
+
+def train_stage2(network: RSMoE, recipe: Recipe, material: Material, out: Path, *, resume: bool) -> None:
+    """The experts, the composer and the router; leaves `out/stage2.safetensors`."""
+    final = out / "stage2.safetensors"
+    adapters = [*recipe.network.experts, COMPOSER]
+    for name in adapters:
+        network.llm.add_adapter(name, network.llm.peft_config[SINGLE])
+    _copy_adapter(network.llm, SINGLE, adapters)
+    parts = nn.ModuleDict({"router": network.router, "llm": network.llm})
+    if not final.exists():
+        network.vlm_encoder.requires_grad_(False)
+        network.router.requires_grad_(True)
+        for name, parameter in network.llm.named_parameters():  # PEFT leaves only the first adapter trainable
+            parameter.requires_grad_(any(f".{adapter}." in name for adapter in adapters))
+        task = LanguageTask(network, "stage2", adapters, len(material.answers))
+        _run(task, "stage2", recipe, recipe.stage2, material, out, adapters, resume)
+        _write(parts, final)
+    _read(parts, final)
+
+
+def _run(
+    task: LanguageTask,
+    stage: Stage,
+    recipe: Recipe,
+    settings: StageRecipe,
+    material: Material,
+    out: Path,
+    adapters: list[str],
+    resume: bool,
+) -> None:
+    steps = settings.samples // settings.batch
+    arguments = TrainingArguments(
+        output_dir=str(out / stage),
+        per_device_train_batch_size=settings.batch,
+        max_steps=steps,
+        learning_rate=settings.lr,
+        weight_decay=settings.weight_decay,
+        adam_beta1=0.9,
+        adam_beta2=0.999,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, int(steps * settings.warmup)),
+        max_grad_norm=1.0,
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+        logging_steps=20,
+        save_steps=200,
+        save_total_limit=1,
+        save_only_model=False,
+        report_to=[],
+        remove_unused_columns=False,
+        dataloader_num_workers=1,
+        dataloader_prefetch_factor=4,
+        disable_tqdm=True,
+        seed=recipe.seed,
+    )
+    max_words = task.vlm_encoder.config.max_words
+    collator = Collator(
+        material.stores, material.tokenizer, material.answers, recipe.network.experts, adapters, max_words
+    )
+    trainer = _StageTrainer(
+        model=task,
+        args=arguments,
+        data_collator=collator,
+        train_dataset=Samples(material.corpus, stage, settings.samples),
+    )
+    trainer.train(resume_from_checkpoint=resume and any((out / stage).glob("checkpoint-*")))
+
+
+class _StageTrainer(Trainer):
+    """Trainer whose log also shows the parts of the loss, and which stores tied weights once."""
+
+    parts: dict[str, Tensor] | None = None
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        output = model(**inputs)
+        self.parts = {name: value for name, value in output.items() if name != "loss"}
+        return output["loss"]
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        extra = {name: round(float(value), 4) for name, value in (self.parts or {}).items()}
+        super().log({**logs, **extra}, *args, **kwargs)
+
+
+def _views(bank: Any, views: int, size: int, seed: int) -> Iterator[Tensor]:
+    """Each picture's views in a row, the plain one first: `(16 * views, 3, size, size)` at a time."""
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(0, len(bank), 16):
+        plain = normalise(torch.tensor(bank[start : start + 16]))
+        seen = [plain, *(augment(plain, size, generator, smallest=0.6) for _ in range(views - 1))]
+        yield torch.stack(seen, 1).flatten(0, 1)
+
+
+def _prompt_texts(corpus: Corpus) -> Iterator[str]:
+    """The fixed words of the prompts, often enough that the tokenizer knows them whole."""
+    for style in corpus.prompts.styles.values():
+        for expert in corpus.experts:
+            yield from [corpus.prompts.expert_text(expert, "caption", style)] * 50
+        yield from [corpus.prompts.composer_text(style, theme="", objects="", relations="")] * 50
+
+
+def _copy_adapter(llm: nn.Module, source: str, targets: list[str]) -> None:
+    with torch.no_grad():
+        state = dict(llm.named_parameters())
+        for name, parameter in state.items():
+            if f".{source}." in name:
+                for target in targets:
+                    state[name.replace(f".{source}.", f".{target}.")].copy_(parameter)
+
+
+def _merge(encoder: nn.Module) -> None:
+    """Fold the Q-Former's LoRA into its weights, so that the checkpoint's encoder is a plain one."""
+    for name, module in list(encoder.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            layer = cast(Any, module)
+            layer.merge()
+            parent = encoder.get_submodule(name.rsplit(".", 1)[0])
+            setattr(parent, name.rsplit(".", 1)[1], layer.get_base_layer())
+
+
+def _write(parts: nn.ModuleDict, final: Path) -> None:
+    tensors = {name: tensor.contiguous().clone() for name, tensor in parts.state_dict().items()}
+    partial = final.with_suffix(".part")
+    save_file(tensors, partial)
+    partial.rename(final)
+
+
+def _read(parts: nn.ModuleDict, final: Path) -> None:
+    try:
+        parts.load_state_dict(load_file(final))
+    except RuntimeError as error:
+        raise UserError(f"{final} was made by another recipe: choose another --out, or delete it") from error
