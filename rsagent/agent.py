@@ -177,8 +177,9 @@ class RSAgent:
                     running.add(asyncio.create_task(describe(*item)))
                 if not running:
                     return
-                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
+                    running.discard(task)  # one by one: whoever is still in it is looked after below
                     yield task.result()
         finally:
             for task in running:

@@ -1,7 +1,7 @@
 """The composer's rules."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rsagent.errors import AllExpertsFailed, UserError
@@ -46,6 +46,7 @@ def test_join_keeps_the_order_and_drops_repeats() -> None:
     assert join([]) == ""
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=60), max_size=4))
 def test_join_never_fails_and_joining_again_changes_nothing(aspects: list[str]) -> None:
     once = join([clean(aspect) for aspect in aspects])
@@ -131,6 +132,7 @@ def test_clean(raw: str, expected: str) -> None:
     assert clean(raw) == expected
 
 
+@settings(deadline=None)
 @given(st.text(max_size=100))
 def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
     for result in (clean(text), strip_controls(text)):

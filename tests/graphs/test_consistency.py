@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rsagent.graphs.consistency import carry, find_answer_conflicts, find_conflicts, mentions
@@ -112,6 +112,7 @@ vocabulary = "no two 12 cars car ships or without any not road . , is this a har
 words = st.lists(st.sampled_from(vocabulary), max_size=20).map(" ".join)
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(max_size=80), words), st.one_of(st.text(max_size=80), words))
 def test_any_text_can_be_compared(one: str, other: str) -> None:
     find_conflicts({"theme": one, "object": other, "relation": one})
