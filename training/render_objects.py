@@ -16,11 +16,11 @@ HEIGHT: dict[str, float] = {
     "house": 9, "large building": 13, "storage tank": 11, "tree": 9, "plane": 5, "ship": 3, "car": 3, "umbrella": 4,
     "dock": 2, "bridge": 5,
 }  # fmt: skip
-PLANE = (
+_HALF_PLANE = (
     (0.5, 0.0), (0.46, 0.045), (0.36, 0.062), (0.14, 0.066), (-0.10, 0.5), (-0.18, 0.5), (-0.08, 0.066), (-0.33, 0.05),
     (-0.42, 0.19), (-0.49, 0.19), (-0.46, 0.03), (-0.5, 0.0),
 )  # fmt: skip
-PLANE = PLANE + tuple((x, -y) for x, y in PLANE[-2:0:-1])
+PLANE = _HALF_PLANE + tuple((x, -y) for x, y in _HALF_PLANE[-2:0:-1])
 SHIP = (
     (0.5, 0.0), (0.4, 0.24), (0.22, 0.42), (0.0, 0.48), (-0.44, 0.44), (-0.5, 0.34),
     (-0.5, -0.34), (-0.44, -0.44), (0.0, -0.48), (0.22, -0.42), (0.4, -0.24),

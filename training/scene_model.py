@@ -171,7 +171,7 @@ class Scene:
 
 def cell_of(center: Point, size: int, margin: float = 0.0) -> str | None:
     """Which ninth of the picture holds `center`; None if it lies within `margin` (share of size) of another."""
-    index = []
+    index: list[int] = []
     for value in center:
         share = value / size
         if min(abs(share - 1 / 3), abs(share - 2 / 3)) < margin:
