@@ -299,27 +299,25 @@ def _read_object(source: Any, bands: Sequence[int] | None, max_pixels: int) -> t
     import numpy as np
     from PIL.Image import Image
 
-    from rsagent.pictures import from_pillow
-    from rsagent.pixels import Reading, check_size, choose_bands, decoding
+    from rsagent.pictures import from_pillow, orientation_of
+    from rsagent.pixels import Reading, check_size, choose_bands
 
     if isinstance(source, Image):
         check_size(*source.size, max_pixels)
         reading = from_pillow(source, bands)
-        with decoding():
-            orientation = source.getexif().get(0x0112)
-            reading.orientation = orientation if isinstance(orientation, int) else 1
+        reading.orientation = orientation_of(source)
         label = f"{source.mode} {source.size} {reading.orientation}"
     elif isinstance(source, np.ndarray):
         array = cast("NDArray[Any]", source)
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-            raise ImageError(f"an array must be (height, width, 3) uint8, not {array.shape} {array.dtype}")
+            raise ImageError(f"an array must be (height, width, 3) uint8, not {array.shape} {array.dtype}; convert it")
         check_size(array.shape[1], array.shape[0], max_pixels)
         notes: list[str] = []
         values = array[..., choose_bands(3, bands, None, notes)]
         reading = Reading(values, None, array.shape[1], array.shape[0], 3, "uint8", "array", notes=notes)
         label = f"array {array.shape}"
     else:
-        raise ImageError(f"a {type(source).__name__} is no picture; give a path, bytes, a Pillow image or an array")
+        raise ImageError(f"{type(source).__name__} is no picture; give a path, bytes, a Pillow image or an array")
     digest = hashlib.sha256(label.encode())
     for part in (reading.values, reading.alpha):
         if part is not None:

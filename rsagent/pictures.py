@@ -38,15 +38,26 @@ def read_picture(stream: BinaryIO, kind: str, bands: Sequence[int] | None, max_p
     Raises:
         ImageError: damaged, cut short, too large, without pixels, or without the bands asked for.
     """
-    picture, orientation, animated = _open(stream, kind)
-    check_size(*picture.size, max_pixels)
+    picture, animated = _open(stream, kind, max_pixels)
     deep = _deep_png(picture) if kind == "PNG" else None
-    reading = _from_deep_png(stream, deep, bands) if deep else from_pillow(picture, bands)
+    if deep:
+        reading, picture = _from_deep_png(stream, deep, bands, max_pixels)
+    else:
+        reading = from_pillow(picture, bands)
     reading.width, reading.height = picture.size
-    reading.format, reading.orientation = kind, orientation
+    reading.format = kind
+    if kind != "TIFF":  # which Pillow turns upright by itself
+        reading.orientation = orientation_of(picture)
     if animated:
         reading.notes.append("animated: the first frame was read")
     return reading
+
+
+def orientation_of(picture: Image) -> int:
+    """The EXIF orientation of a decoded picture, 1 where it is upright; a PNG may carry it behind its pixels."""
+    with decoding(), quiet():
+        value = picture.getexif().get(_ORIENTATION)
+    return value if isinstance(value, int) else 1
 
 
 def from_pillow(picture: Image, bands: Sequence[int] | None) -> Reading:
@@ -100,24 +111,28 @@ def _reading(
     )
 
 
-def _open(stream: BinaryIO, kind: str) -> tuple[ImageFile, int, bool]:
-    """Parse the header: the picture, undecoded; its orientation; whether frames follow the first.
+def _open(stream: BinaryIO, kind: str, max_pixels: int) -> tuple[ImageFile, bool]:
+    """Parse the header and check the size it claims: the picture, undecoded, and whether frames follow the first."""
+    from PIL.Image import DecompressionBombError
 
-    A TIFF's orientation is 1 here, since Pillow turns it upright by itself, and its pages are not frames.
-    """
     module, name = _CLASSES[kind]
     with decoding(), quiet():
         stream.seek(0)
-        picture: ImageFile = getattr(import_module(module), name)(stream)
-        check_size(*picture.size, picture.width * picture.height)  # no pixels: the directories may be nonsense too
+        try:
+            picture: ImageFile = getattr(import_module(module), name)(stream)
+        except DecompressionBombError as error:  # Pillow's own look at the header, far above max_pixels
+            raise ImageError("its header claims more pixels than can be decoded; make it smaller") from error
+        except SyntaxError as error:
+            if "not identified" in str(error):  # the header is sound, and one of its sides is 0
+                raise ImageError("it has no pixels; export it again") from error
+            raise
+        check_size(*picture.size, max_pixels)
+        if kind != "TIFF":
+            return picture, bool(getattr(picture, "is_animated", False))
         exif = picture.getexif()
-        for directory in _SUB_DIRECTORIES:  # parsed here, where their warnings are caught, rather than on loading
+        for directory in _SUB_DIRECTORIES:  # parsed here, where their warnings are caught, rather than on decoding
             exif.get_ifd(directory)
-        value = exif.get(_ORIENTATION)
-        if kind == "TIFF":
-            return picture, 1, False
-        animated = bool(getattr(picture, "is_animated", False))
-    return picture, value if isinstance(value, int) else 1, animated
+    return picture, False
 
 
 def _samples(picture: Image) -> tuple[NDArray[Any], NDArray[np.uint8] | None, list[str]]:
@@ -157,12 +172,14 @@ def _deep_png(picture: ImageFile) -> str | None:
     return raw if isinstance(raw, str) and raw in _DEEP_PNG else None
 
 
-def _from_deep_png(stream: BinaryIO, raw: str, bands: Sequence[int] | None) -> Reading:
+def _from_deep_png(
+    stream: BinaryIO, raw: str, bands: Sequence[int] | None, max_pixels: int
+) -> tuple[Reading, ImageFile]:
     """All 16 bits of a colour PNG: decoded twice, for the upper and for the lower bytes."""
     import numpy as np
 
     def decoded(raw_mode: str) -> tuple[ImageFile, NDArray[np.uint8]]:
-        picture, _, _ = _open(stream, "PNG")
+        picture, _ = _open(stream, "PNG", max_pixels)
         with decoding():
             picture.tile = [picture.tile[0]._replace(args=raw_mode)]
             picture.load()
@@ -182,4 +199,4 @@ def _from_deep_png(stream: BinaryIO, raw: str, bands: Sequence[int] | None) -> R
         key = picture.info.get("transparency")
         values, own_alpha = both, None
         alpha = np.where((both == key).all(axis=2), 0, 255).astype(np.uint8) if isinstance(key, tuple) else None
-    return _reading(values, alpha, own_alpha, bands, count, "uint16", [], picture)
+    return _reading(values, alpha, own_alpha, bands, count, "uint16", [], picture), picture

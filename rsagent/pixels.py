@@ -58,7 +58,7 @@ def decoding() -> Generator[None]:
     except (ImageError, MemoryError):
         raise
     except Exception as error:
-        said = error.__cause__ or error  # rasterio puts what GDAL said behind a line of its own
+        said = error.__cause__ or error if "previous exception" in str(error) else error  # rasterio's, for GDAL's
         cause = printable(str(said) or type(said).__name__)
         raise ImageError(f"it is damaged or cut short ({cause}); copy, download or export it again") from error
 

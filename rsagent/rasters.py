@@ -25,6 +25,7 @@ PILLOW_LIMIT = 80_000_000
 """Pixels above which Pillow's own process-wide limit would interfere with a TIFF, so that rasterio has to read it."""
 
 _WINDOWED = 16  # a raster without overviews may have this many times max_pixels: all of it has to be decoded
+_EXTENT_CHECKED = 1 << 31  # pixels above which the list of tiles is too long to look at: only an overview may be read
 _BLOCK_BYTES = 2 << 30  # a strip or tile is decoded whole, all its bands included
 _GEO_TAGS = (33550, 33922, 34264, 34735)  # pixel scale, tie points, transformation, geo keys
 _ONE_BAND = {(1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (16, 2), (32, 2), (32, 3)}  # bits, sample format: Pillow's exact
@@ -50,7 +51,7 @@ class Layout:
     orientation: int
     nodata: float | None
     georeferenced: bool
-    compression_known: bool
+    decodable: bool
     pages: int
 
     @property
@@ -66,7 +67,7 @@ class Layout:
     @property
     def simple(self) -> bool:
         """Whether Pillow alone gives every band exactly as it is in the file."""
-        if not self.compression_known or self.width * self.height > PILLOW_LIMIT:
+        if not self.decodable or self.width * self.height > PILLOW_LIMIT:
             return False
         if self.samples == 1 and self.photometric == 1 and len(self.bits) == 1:
             return (self.bits[0], self.sample_format) in _ONE_BAND
@@ -79,8 +80,8 @@ class Layout:
 
     def shown_by_pillow(self, bands: Sequence[int] | None) -> bool:
         """Whether Pillow gives at least the bands to be shown: red, green and blue of four."""
-        fourth = self.photometric == 2 and self.samples == 4 and set(self.bits) == {8} and self.compression_known
-        return self.simple or (fourth and (bands is None or max(bands, default=0) <= 3))
+        fourth = self.photometric == 2 and self.samples == 4 and self.extra == (0,) and set(self.bits) == {8}
+        return self.simple or (fourth and self.decodable and (bands is None or max(bands, default=0) <= 3))
 
 
 def read_layout(stream: BinaryIO) -> Layout:
@@ -96,7 +97,8 @@ def read_layout(stream: BinaryIO) -> Layout:
         header = stream.read(8)
         header += stream.read(8) if 43 in header[2:4] else b""
         tags = ImageFileDirectory_v2(header)
-        stream.seek(tags.next)
+        first = tags.next
+        stream.seek(first)
         tags.load(stream)
         if 256 not in tags or 257 not in tags:
             raise ImageError("its directory is damaged or cut short; copy, download or export it again")
@@ -113,8 +115,8 @@ def read_layout(stream: BinaryIO) -> Layout:
             orientation=int(tags.get(274, 1)),
             nodata=_number(tags.get(42113)),
             georeferenced=any(tag in tags for tag in _GEO_TAGS),
-            compression_known=tags.get(259, 1) in COMPRESSION_INFO,
-            pages=_pages(stream, header, tags.next),
+            decodable=tags.get(259, 1) in COMPRESSION_INFO and tags.get(266, 1) == 1,
+            pages=_pages(stream, header, first),
         )
         _check_extent(tags, layout, stream.seek(0, io.SEEK_END))
     return layout
@@ -328,10 +330,12 @@ def _degree(latitude: float) -> float:
 
 def _check_extent(tags: Any, layout: Layout, size: int) -> None:
     """Refuse a file that ends before its pixels do, which a decoder would notice late, or fill up in silence."""
+    if layout.width * layout.height > _EXTENT_CHECKED:
+        return
     offsets = _numbers(tags.get(273, tags.get(324, ())))
     lengths = _numbers(tags.get(279, tags.get(325, ())))
     if not offsets:
-        raise ImageError("it says nowhere where its pixels are; copy, download or export it again")
+        raise ImageError("its directory is damaged or cut short; copy, download or export it again")
     pairs = list(zip(offsets, lengths, strict=False))
     end = max((start + length for start, length in pairs), default=max(offsets))
     expected = 0
