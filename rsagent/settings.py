@@ -22,7 +22,7 @@ from rsagent.errors import SettingsError
 FILE_NAME = "rsagent.toml"
 PREFIX = "RSAGENT_"
 NO_SETTINGS = frozenset({"RSAGENT_DATA", "RSAGENT_SCRIPT"})
-"""Variables with our prefix that are no setting: the folder of the published data sets, what the scripted engine says."""
+"""Variables with our prefix that are no setting: the folder of published data, the scripted engine's script."""
 
 
 class Settings(BaseSettings):
@@ -30,7 +30,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
-    checkpoint: str | None = Field(None, min_length=1, description="checkpoint folder; the embedded one when not given")
+    checkpoint: str | None = Field(
+        None, min_length=1, description="checkpoint folder; the embedded one when not given"
+    )
     engine: Literal["local", "scripted"] = Field("local", description="where the experts run")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="what the networks run on")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="the networks' number type")

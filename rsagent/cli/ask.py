@@ -1,0 +1,61 @@
+"""`rsagent ask`: a question about a picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from rsagent.cli import options
+from rsagent.cli.console import decorated, result, result_json, say, terminal
+from rsagent.cli.show import blemishes, frame_answer
+
+if TYPE_CHECKING:
+    from rsagent.schemas import Answer
+    from rsagent.settings import Settings
+
+
+def ask(
+    image: options.Image,
+    question: options.Question,
+    experts: options.Experts = None,
+    checkpoint: options.Checkpoint = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    max_tokens: options.MaxTokens = None,
+    seed: options.Seed = None,
+    prompts: options.Prompts = None,
+    bands: options.Bands = None,
+    max_pixels: options.MaxPixels = None,
+    engine: options.Engine = None,
+    as_json: options.Json = False,
+    plain: options.Plain = False,
+) -> None:
+    """Answer a question about a picture. When piped, stdout is the answer and nothing else."""
+    from rsagent.cli.runtime import run_async
+    from rsagent.settings import Settings
+
+    settings = Settings.load(
+        checkpoint=checkpoint, device=device, dtype=dtype, max_tokens=max_tokens, seed=seed, prompts=prompts,
+        max_pixels=max_pixels, engine=engine,
+    )  # fmt: skip
+    answer = run_async(_answer(settings, image, question, experts, bands))
+    if as_json:
+        result_json({"path": image, **answer.model_dump(mode="json")})
+    elif decorated(plain):
+        frame_answer(answer, terminal())
+    else:
+        result([answer.text])
+        for line in blemishes(answer):
+            say(line)
+    raise typer.Exit(1 if answer.partial else 0)
+
+
+async def _answer(settings: Settings, image: str, question: str, experts: str | None, bands: str | None) -> Answer:
+    from rsagent.cli.runtime import check_picture, open_agent, read_source
+    from rsagent.graphs.text import clean_question
+
+    question, chosen, source = clean_question(question), options.parse_bands(bands), read_source(image)
+    check_picture(source, settings, chosen)
+    async with open_agent(settings, chosen) as (agent, engine):
+        return await agent.ask(source, question, options.parse_experts(experts, engine.experts))

@@ -1,0 +1,186 @@
+"""`rsagent caption`: describe pictures, one or a folder full of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from rsagent.cli import options
+from rsagent.cli.console import counting, decorated, result, result_json, say, terminal, to_json
+from rsagent.cli.show import caption_lines, frame_caption
+from rsagent.errors import ImageError, RSAgentError, UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rsagent.cli.resume import ResumeFile
+    from rsagent.schemas import Caption
+    from rsagent.settings import Settings
+
+Form = Literal["plain", "frames", "json", "jsonl"]
+
+
+def caption(
+    images: options.Images,
+    style: options.Style = None,
+    experts: options.Experts = None,
+    checkpoint: options.Checkpoint = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    max_tokens: options.MaxTokens = None,
+    seed: options.Seed = None,
+    prompts: options.Prompts = None,
+    bands: options.Bands = None,
+    max_pixels: options.MaxPixels = None,
+    engine: options.Engine = None,
+    as_json: options.Json = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one line of JSON a picture, as each is done.")] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="JSON lines: skip the pictures FILE holds, add the others to it."),
+    ] = None,
+    plain: options.Plain = False,
+) -> None:
+    """Describe pictures. Shows what each expert says and the composed caption."""
+    from rsagent.cli.runtime import run_async
+    from rsagent.settings import Settings
+
+    if as_json and (jsonl or resume):
+        raise UserError("--json prints one document, --jsonl (and --resume) one line a picture: choose one")
+    settings = Settings.load(
+        style=style, checkpoint=checkpoint, device=device, dtype=dtype, max_tokens=max_tokens, seed=seed,
+        prompts=prompts, max_pixels=max_pixels, engine=engine,
+    )  # fmt: skip
+    form: Form = "json" if as_json else "jsonl" if jsonl or resume else "frames" if decorated(plain) else "plain"
+    run = _Run(settings, options.parse_bands(bands), experts, form, resume, plain)
+    try:
+        run_async(run.describe(images))
+    except KeyboardInterrupt:
+        run.list_failures()
+        raise
+    run.list_failures()
+    if form == "json" and run.records:
+        several = len(images) > 1 or Path(images[0]).is_dir()
+        result_json([run.records[index] for index in sorted(run.records)] if several else run.records[0])
+    raise typer.Exit(run.exit_code())
+
+
+class _Run:
+    """One call of the command: what is wanted, what is done so far, what went wrong."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        bands: Sequence[int] | None,
+        experts: str | None,
+        form: Form,
+        resume: Path | None,
+        plain: bool,
+    ) -> None:
+        self.settings, self.bands, self.experts = settings, bands, experts
+        self.form, self.resume, self.plain = form, resume, plain
+        self.console = terminal() if form == "frames" else None
+        self.failed: list[tuple[str, RSAgentError]] = []
+        self.records: dict[int, dict[str, Any]] = {}
+        self.described = 0
+        self.partial = 0
+        self.next = 0
+
+    async def describe(self, names: Sequence[str]) -> None:
+        """Describe the pictures, print each as it is done and note what went wrong.
+
+        Raises:
+            UserError: the only picture, or an option, cannot be used.
+        """
+        from rsagent.cli.resume import ResumeFile
+        from rsagent.cli.runtime import check_picture, open_agent, read_source
+
+        found = self._find(names)
+        resume = ResumeFile.open(self.resume) if self.resume else None
+        waiting = [name for name in found if resume is None or name not in resume.held]
+        self.described = len(found) - len(waiting)
+        if self.described:
+            say(f"{self.described} of {len(found)} pictures are in {self.resume}: skipped")
+        if not waiting:
+            return
+        sources = [read_source(name) for name in waiting]
+        if len(names) == 1 and len(found) == 1:
+            check_picture(sources[0], self.settings, self.bands)
+        async with open_agent(self.settings, self.bands) as (agent, engine):
+            experts = options.parse_experts(self.experts, engine.experts)
+            captions = agent.caption_many(sources, self.settings.style, experts)
+            outcomes: dict[int, Caption | RSAgentError] = {}
+            with counting(len(waiting), self._bar_console()) as advance:
+                async with aclosing(captions) as results:
+                    async for done in results:
+                        advance()
+                        outcomes[done.index] = done.result
+                        for index in self._due(outcomes, done.index):
+                            self._take(index, waiting[index], outcomes.pop(index), resume)
+
+    def list_failures(self) -> None:
+        """Name on stderr the pictures without a caption, one line each."""
+        for name, error in self.failed:
+            say(str(error) if isinstance(error, ImageError) else f"{name}: {error}")
+        if self.failed and self.described:
+            say(f"{len(self.failed)} of {len(self.failed) + self.described} pictures have no caption")
+
+    def exit_code(self) -> int:
+        """0 all described; 1 some are not, or in part only, or the engine failed; 2 no picture can be used."""
+        if self.failed and not self.described and all(isinstance(error, UserError) for _, error in self.failed):
+            return 2
+        return 1 if self.failed or self.partial else 0
+
+    def _find(self, names: Sequence[str]) -> list[str]:
+        """The pictures that the arguments name; what is not there is noted, unless it is all that was named."""
+        from rsagent.cli.runtime import STDIN
+        from rsagent.imagery import find_images
+
+        found: list[str] = []
+        for name in names:
+            try:
+                found += [name] if name == STDIN else map(str, find_images(name))
+            except ImageError as error:
+                if len(names) == 1:
+                    raise
+                self.failed.append((name, error))
+        return found
+
+    def _due(self, outcomes: Mapping[int, object], done: int) -> Iterator[int]:
+        """Which of `outcomes` to print now: the one just `done`, or for people those whose turn it is."""
+        if self.form in ("json", "jsonl"):
+            yield done
+            return
+        while self.next in outcomes:
+            yield self.next
+            self.next += 1
+
+    def _take(self, index: int, name: str, outcome: Caption | RSAgentError, resume: ResumeFile | None) -> None:
+        """Count one outcome, and print it unless all are printed together in the end."""
+        if isinstance(outcome, RSAgentError):
+            self.failed.append((name, outcome))
+            return
+        self.described += 1
+        self.partial += outcome.partial
+        record = {"path": name, **outcome.model_dump(mode="json")}
+        if self.form == "json":
+            self.records[index] = record
+        elif self.form == "jsonl":
+            if resume is not None:
+                resume.add(to_json(record))
+            print(to_json(record), flush=True)
+        elif self.console is not None:
+            frame_caption(name, outcome, self.console)
+        else:
+            result(caption_lines(name, outcome))
+
+    def _bar_console(self) -> Console | None:
+        """Where a progress bar disturbs nothing: the terminal of the frames, or a stderr that results do not share."""
+        if self.console is not None or not sys.stderr.isatty() or self.plain:
+            return self.console
+        return terminal(stderr=True) if self.form == "json" or not sys.stdout.isatty() else None

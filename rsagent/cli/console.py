@@ -1,0 +1,72 @@
+"""What is printed, and where: results on stdout, all else on stderr; control characters from outside on neither."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rsagent.pixels import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """`text` on one line with every control, bidirectional and other unprintable character written as an escape."""
+    return printable(" ".join(text.split()), limit=sys.maxsize)
+
+
+def say(message: str) -> None:
+    """One line for people, on stderr."""
+    print(f"rsagent: {visible(message)}", file=sys.stderr, flush=True)
+
+
+def result(lines: Sequence[str]) -> None:
+    """Lines of a result on stdout; two leading spaces indent, what cannot be printed shows as an escape."""
+    for line in lines:
+        print(("  " if line.startswith("  ") else "") + visible(line))
+    sys.stdout.flush()
+
+
+def result_json(value: Any, *, indent: int | None = 2) -> None:
+    """A result as JSON, on stdout; letters of every script stay, what a terminal could obey is escaped."""
+    print(to_json(value, indent=indent), flush=True)
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """JSON text that is safe to print on a terminal."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def decorated(plain: bool) -> bool:
+    """Whether frames may be drawn: stdout is a terminal that can, and nobody asked for plain."""
+    return not plain and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def terminal(stderr: bool = False) -> Console:
+    """A terminal for frames and colours; NO_COLOR takes the colours away. No text is read as markup."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+@contextmanager
+def counting(total: int, console: Console | None) -> Generator[Callable[[], None]]:
+    """A bar on `console` that counts to `total`, gone in the end; gives the function that counts one more."""
+    if console is None or total < 2:
+        yield lambda: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda: progress.advance(task)
