@@ -85,15 +85,25 @@ def prepare(recipe: Recipe, data: Path, out: Path, encoder: ImageEncoder, progre
     return Material(corpus, Stores([real, scenes]), tokenizer, answer_vocabulary(corpus))
 
 
-def train_all(recipe: Recipe, data: Path, out: Path, progress: Progress, *, resume: bool = False) -> Path:
-    """Every stage that has not left its file yet; the checkpoint folder `out/checkpoint` is the result."""
+def train_until(
+    stage: Stage, recipe: Recipe, data: Path, out: Path, progress: Progress, *, resume: bool = False
+) -> Path:
+    """Every stage up to `stage` that has not left its file yet; after stage2 `out/checkpoint` is the result.
+
+    Returns:
+        What `stage` left: its file, or the checkpoint folder.
+    """
     encoder = train_encoder(recipe, data, out, resume=resume)
     encoder.requires_grad_(False)
     material = prepare(recipe, data, out, encoder.eval(), progress)
     network = fresh_network(recipe, material.tokenizer, [s for s in material.corpus.pictures if s != "detailed"])
     network.image_encoder = encoder
     train_base(network, recipe, material, out, resume=resume)
+    if stage == "base":
+        return out / "base.safetensors"
     train_stage1(network, recipe, material, out, resume=resume)
+    if stage == "stage1":
+        return out / "stage1.safetensors"
     train_stage2(network, recipe, material, out, resume=resume)
     save_checkpoint(network, out / "checkpoint")
     return out / "checkpoint"
@@ -205,6 +215,10 @@ class _StageTrainer(Trainer):
     """Trainer whose log also shows the parts of the loss, and which stores tied weights once."""
 
     parts: dict[str, Tensor] | None = None
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        state = cast(nn.Module, self.model).state_dict() if state_dict is None else state_dict
+        super()._save(output_dir, {name: tensor.clone() for name, tensor in state.items()})
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         output = model(**inputs)
