@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any
 
 from rsagent.errors import EngineError, ImageLost
-from rsagent.imagery import ImageSource, load_image
+from rsagent.imagery import MAX_PIXELS, ImageSource, load_image
 from rsagent.prompts import Prompts, load_prompts
 from rsagent.schemas import ExpertPrompt, ExpertTrace, ImageFacts, RouterTrace, Task
 
@@ -43,6 +44,8 @@ class ScriptedEngine:
         failures: Mapping[str, str | Exception] | None = None,
         styles: Sequence[str] = (),
         prompts: Prompts | None = None,
+        bands: Sequence[int] | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         """Script the experts.
 
@@ -53,6 +56,8 @@ class ScriptedEngine:
             failures: expert, `prepare` or `route` -> the message of an EngineError, or the exception to raise.
             styles: caption styles that `composer` writes.
             prompts: the experts' readable prompts; those that come with rsagent when None.
+            bands: bands of a picture to show, as `load_image` takes them.
+            max_pixels: pictures of more pixels are refused or read reduced.
         """
         named = [name for name in answers if name != "composer"]
         self.experts = tuple(sorted(named, key=lambda name: (*_PAPER_ORDER, name).index(name)))
@@ -66,6 +71,7 @@ class ScriptedEngine:
         self._asked: dict[str, int] = {}
         self._images: dict[str, ImageFacts] = {}
         self._prompts = prompts or load_prompts()
+        self._reading: dict[str, Any] = {"bands": bands, "max_pixels": max_pixels}
 
     async def prepare(self, image: ImageSource) -> ImageFacts:
         """Read the picture for its facts.
@@ -75,7 +81,7 @@ class ScriptedEngine:
             EngineError: as scripted.
         """
         await self._trouble("prepare")
-        facts = (await asyncio.to_thread(load_image, image)).facts
+        facts = (await asyncio.to_thread(load_image, image, **self._reading)).facts
         self._images[facts.sha256] = facts
         return facts
 
