@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rsagent.evaluation.intervals import Figure
@@ -16,26 +16,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its heading, how its figures are printed, and the least (or most) that is asked of the system's row.
-
-    `percent` prints .123 as 12.3 %. `at_most` turns the floor round: seconds and errors should be small.
-    """
+    """A column: its heading and how its figures are printed; `percent` prints .123 as 12.3 %."""
 
     name: str
     digits: int = 3
     percent: bool = False
-    floor: float | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a figure: the floor, and the stretch goal; `at_most` for what should be small, as seconds."""
+
+    floor: float
     stretch: float | None = None
     at_most: bool = False
+
+    def met_by(self, figure: Figure) -> bool:
+        """Whether the figure is on the right side of the floor (on it will do)."""
+        return figure.value <= self.floor if self.at_most else figure.value >= self.floor
 
 
 @dataclass(frozen=True)
 class Row:
-    """One system, or one floor: its name and its figures by column name. `judged` rows are held against the floor."""
+    """A row: its name, its figures by column name, and what is asked of them by column name."""
 
     name: str
     figures: Mapping[str, Figure]
-    judged: bool = False
+    asked: Mapping[str, Asked] = field(default_factory=lambda: dict[str, Asked]())
     note: str = ""
 
 
@@ -62,7 +69,7 @@ def print_table(table: Table, console: Console) -> None:
     grid.add_column("n", justify="right")
     for row in table.rows:
         cells = [Text(_cell(row, column), style=_style(row, column)) for column in table.columns]
-        name = Text(row.name + (f" ({row.note})" if row.note else ""), style="bold" if row.judged else "")
+        name = Text(row.name + (f" ({row.note})" if row.note else ""), style="bold" if row.asked else "")
         grid.add_row(name, *cells, _count(row))
     console.print(grid)
 
@@ -76,7 +83,7 @@ def to_markdown(tables: Iterable[Table]) -> str:
         for row in table.rows:
             name = _escape(row.name + (f" ({row.note})" if row.note else ""))
             cells = [_escape(_cell(row, column)) for column in table.columns]
-            lines.append(_line([f"**{name}**" if row.judged else name, *cells, _count(row)]))
+            lines.append(_line([f"**{name}**" if row.asked else name, *cells, _count(row)]))
         if _note(table):
             lines += ["", _escape(_note(table))]
         parts.append("\n".join(lines))
@@ -88,36 +95,33 @@ def to_json(tables: Iterable[Table]) -> str:
     return json.dumps([_table_data(table) for table in tables], indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def meets(figure: Figure, column: Column) -> bool | None:
-    """Whether a figure meets the column's floor; None without a floor."""
-    if column.floor is None:
-        return None
-    return figure.value <= column.floor if column.at_most else figure.value >= column.floor
-
-
 def below_floor(tables: Iterable[Table]) -> list[str]:
-    """One line for each figure of a judged row that misses its floor."""
-    missed: list[str] = []
-    for table in tables:
-        for column in table.columns:
-            for row in table.rows:
-                figure = row.figures.get(column.name)
-                if row.judged and figure is not None and meets(figure, column) is False:
-                    asked = f"{'at most' if column.at_most else 'at least'} {_number(column.floor, column)}"
-                    missed.append(
-                        f"{table.title}: {row.name}: {column.name} {_number(figure.value, column)}, {asked} is asked"
-                    )
-    return missed
+    """One line for each figure that misses its floor."""
+    return [
+        f"{table.title}: {row.name}: {column.name} {_cell(row, column)}, asked {_goal(row.asked[column.name], column)}"
+        for table in tables
+        for row in table.rows
+        for column in table.columns
+        if column.name in row.asked
+        and column.name in row.figures
+        and not row.asked[column.name].met_by(row.figures[column.name])
+    ]
 
 
 def _note(table: Table) -> str:
-    """The table's note, and the floors and stretch goals of its columns in one line."""
-    asked: list[str] = []
-    for column in table.columns:
-        if column.floor is not None:
-            goal = f", stretch {_number(column.stretch, column)}" if column.stretch is not None else ""
-            asked.append(f"{column.name} {'<=' if column.at_most else '>='} {_number(column.floor, column)}{goal}")
-    return " ".join(part for part in (table.note, f"Asked: {'; '.join(asked)}." if asked else "") if part)
+    """The table's note, then the floors and stretch goals in its rows."""
+    goals = [
+        f"{row.name}: {column.name} {_goal(row.asked[column.name], column)}"
+        for row in table.rows
+        for column in table.columns
+        if column.name in row.asked
+    ]
+    return " ".join(part for part in (table.note, f"Asked of {'; '.join(goals)}." if goals else "") if part)
+
+
+def _goal(asked: Asked, column: Column) -> str:
+    stretch = f" (stretch {_number(asked.stretch, column)})" if asked.stretch is not None else ""
+    return f"{'<=' if asked.at_most else '>='} {_number(asked.floor, column)}{stretch}"
 
 
 def _cell(row: Row, column: Column) -> str:
@@ -145,9 +149,10 @@ def _count(row: Row) -> str:
 
 
 def _style(row: Row, column: Column) -> str:
-    figure = row.figures.get(column.name)
-    met = meets(figure, column) if figure is not None and row.judged else None
-    return "" if met is None else "green" if met else "red"
+    figure, asked = row.figures.get(column.name), row.asked.get(column.name)
+    if figure is None or asked is None:
+        return ""
+    return "green" if asked.met_by(figure) else "red"
 
 
 def _escape(text: str) -> str:
@@ -162,17 +167,18 @@ def _table_data(table: Table) -> dict[str, Any]:
     return {
         "title": table.title,
         "note": table.note,
-        "asked": {
-            column.name: {"floor": column.floor, "stretch": column.stretch, "at_most": column.at_most}
-            for column in table.columns
-            if column.floor is not None
-        },
         "rows": [
             {
                 "name": row.name,
                 "note": row.note,
-                "judged": row.judged,
                 "figures": {name: _figure_data(figure) for name, figure in row.figures.items()},
+                "asked": {
+                    name: {
+                        **asdict(asked),
+                        "met": asked.met_by(row.figures[name]) if name in row.figures else None,
+                    }
+                    for name, asked in row.asked.items()
+                },
             }
             for row in table.rows
         ],
