@@ -318,9 +318,9 @@ def _said_before(
     return any(nouns.SYNONYMS.get(head) == group and head not in named for head in wordings)
 
 
-def _telling(text: str) -> tuple[bool, int]:
+def _telling(text: str) -> tuple[bool, bool, int]:
     words = text.split()
-    return words[0] in nouns.PLURAL_WORDS or words[0] in ("a", "an", "one"), len(words)
+    return words[0] in nouns.NUMBERS, words[0] in nouns.PLURAL_WORDS or words[0] in ("a", "an", "one"), len(words)
 
 
 _RELATION = re.compile(

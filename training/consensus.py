@@ -1,9 +1,9 @@
 """How typical each caption is among the captions of its image: CIDEr-D similarity.
 
-Training may then learn more from captions that agree with the others and less from odd ones. CIDEr-D (Vedantam et al.,
-2015) counts n-grams of one to four words, weighs each by how few images use it, clips repeats, and punishes a
-difference in length. Here captions are split at spaces after cleaning, so that training needs no Java; scores that are reported
-come from `rsagent.evaluation.captions`.
+Training may then learn more from captions that agree with the others and less from odd ones. CIDEr-D (Vedantam et
+al., 2015) counts n-grams of one to four words, weighs each by how few images use it, clips repeats, and punishes a
+difference in length. Here captions are split at spaces after cleaning, so that training needs no Java; scores that
+are reported come from `rsagent.evaluation.captions`.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ automobile; luggage car; boat; ship; yacht; sailboat; steamer; speedboat; airpla
 helicopter; terminal; terminal building; hangar; apron; tarmac; boarding bridge; container; cargo; crane; tower;
 skyscraper; flat; apartment; apartment building; shop; mall; hall; workshop; warehouse; plant building; teaching
 building; school building; shed; cottage; roof; fuselage; wing; court; badminton court; volleyball court; tennis
-field; basketball field; sports field; soccer field; running track; track field; stand; bleacher; pool; swimming
+field; basketball field; sports field; soccer field; running track; track field; bleacher; pool; swimming
 pool; bunker; sand bunker; spectator; people; pedestrian; player; tourist; umbrella; fountain; statue; monument;
 pavilion; parterre; garden; yard; courtyard; parking space; parking spot; empty space; open space; mark line;
 white line; marking line; zebra crossing; crosswalk; block; residential building; commercial building; office

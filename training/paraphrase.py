@@ -2,8 +2,8 @@
 
 Data sets ask each kind of question in one or two forms; people ask in any. `rephrase` gives a published question
 another form with the same answer. `derived_questions` asks what a scene class or a complete list of things answers
-beyond doubt, `caption_questions` what an image's captions answer without contradiction. Yes and no are balanced for each
-thing, so that the question alone does not tell the answer.
+beyond doubt, `caption_questions` what an image's captions answer without contradiction. Yes and no are balanced
+for each thing, so that the question alone does not tell the answer.
 """
 
 from __future__ import annotations
