@@ -155,8 +155,11 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 def _load_llm(folder: Path, config: RSMoEConfig) -> PreTrainedModel:
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
     place = str(folder / "llm") if config.llm == "llm" else config.llm
+    if config.llm == "llm":  # small and on disk: a progress bar would only flicker
+        logging.disable_progress_bar()
     try:
         llm = AutoModelForCausalLM.from_pretrained(
             place, dtype=torch.float32, use_safetensors=True, trust_remote_code=False

@@ -1,0 +1,110 @@
+"""One thread that runs all the torch work of the local engine and batches what arrives together.
+
+Adapters live in one model, so two threads must never run it at once; and three experts asked at the same moment cost
+little more than one when they share a batch. Callers are coroutines of any event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rsagent.errors import EngineError
+
+_WINDOW_S = 0.002  # how long the first of several requests waits for the others
+_MOST = 64
+
+Handler = Callable[[Sequence[Any]], Sequence[Any]]
+
+
+@dataclass
+class _Job:
+    kind: str
+    payload: Any
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+
+class BatchWorker:
+    """Runs handlers in one thread; each handler gets a list of payloads of its kind and returns as many results."""
+
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        """Start the thread. Kinds are run in the order of `handlers` when several wait."""
+        self._handlers = dict(handlers)
+        self._jobs: queue.Queue[_Job | None] = queue.Queue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="rsagent-torch", daemon=True)
+        self._thread.start()
+
+    async def submit(self, kind: str, payload: Any) -> Any:
+        """Run one payload with others of its kind.
+
+        Raises:
+            EngineError: the worker is closed, or the machine ran out of memory.
+        """
+        if self._closed:
+            raise EngineError("the local engine is closed: make a new one")
+        loop = asyncio.get_running_loop()
+        job = _Job(kind, payload, loop, loop.create_future())
+        self._jobs.put(job)
+        return await job.future
+
+    def close(self) -> None:
+        """Finish what is in hand and stop the thread. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            batch = self._gather()
+            for kind, handler in self._handlers.items():
+                jobs = [job for job in batch if job is not None and job.kind == kind and not job.future.cancelled()]
+                for start in range(0, len(jobs), _MOST):
+                    _serve(handler, jobs[start : start + _MOST])
+            if None in batch:
+                return
+
+    def _gather(self) -> list[_Job | None]:
+        """The next job and whatever arrives within a moment of it."""
+        batch = [self._jobs.get()]
+        ends = time.monotonic() + _WINDOW_S
+        while None not in batch:
+            try:
+                batch.append(self._jobs.get(timeout=max(0.0, ends - time.monotonic())))
+            except queue.Empty:
+                break
+        return batch
+
+
+def _serve(handler: Handler, jobs: Sequence[_Job]) -> None:
+    try:
+        results: Sequence[Any] = handler([job.payload for job in jobs])
+        outcome = [(job, result, None) for job, result in zip(jobs, results, strict=True)]
+    except Exception as error:  # whatever it is, it belongs to those who wait, not to this thread
+        outcome = [(job, None, _as_engine_error(error)) for job in jobs]
+    for job, result, error in outcome:
+        if not job.loop.is_closed():
+            job.loop.call_soon_threadsafe(_settle, job.future, result, error)
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    if future.done():  # the caller was cancelled
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+def _as_engine_error(error: Exception) -> Exception:
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return EngineError("out of memory: give fewer images at once, fewer --max-tokens or a smaller checkpoint")
+    return error

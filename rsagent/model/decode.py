@@ -1,0 +1,129 @@
+"""Decoding: a batch of prompts, each for its own adapter, written together by `transformers`' generate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers.generation.streamers import BaseStreamer
+
+from rsagent.model.network import RSMoE
+
+
+@dataclass
+class DecodeRequest:
+    """One prompt of a batch.
+
+    Attributes:
+        prefix: `(tokens, llm_dim)`: F_VLM and the soft prompt.
+        text: the readable prompt.
+        adapter: which adapter writes.
+        max_tokens: tokens written at most.
+        on_piece: called with each piece of text, one a token (it may be empty); False stops this request.
+        stopped: set when `on_piece` said so.
+    """
+
+    prefix: Tensor
+    text: str
+    adapter: str
+    max_tokens: int
+    on_piece: Callable[[str], bool]
+    stopped: bool = field(default=False)
+
+
+@torch.inference_mode()
+def decode(network: RSMoE, requests: Sequence[DecodeRequest], *, beams: int = 1) -> None:
+    """Write all requests at once, greedily, streaming; with `beams` > 1 each text comes whole at the end.
+
+    Shorter prompts are padded on the left, before the visual prefix, so that every row writes at the same place. PEFT mixes
+    the adapters within the batch; no adapter is ever switched.
+    """
+    embeds, mask = _left_padded(network, requests)
+    tokenizer = network.tokenizer
+    writer = _Writer(network, requests)
+    options: dict[str, Any] = {"streamer": writer} if beams == 1 else {"num_beams": beams}
+    adapters = [request.adapter for request in requests]
+    if len(set(adapters)) == 1 and beams == 1 and network.llm.active_adapters == adapters[:1]:
+        pass  # the active adapter alone: nothing to mix
+    else:
+        options["adapter_names"] = adapters
+    written = network.llm.generate(
+        inputs_embeds=embeds,
+        attention_mask=mask,
+        max_new_tokens=max(request.max_tokens for request in requests),
+        do_sample=False,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        stopping_criteria=StoppingCriteriaList([_Enough(requests, writer)]),
+        **options,
+    )
+    if beams > 1:
+        for request, ids in zip(requests, written, strict=True):
+            request.on_piece(str(tokenizer.decode(ids[: request.max_tokens], skip_special_tokens=True)))
+
+
+def _left_padded(network: RSMoE, requests: Sequence[DecodeRequest]) -> tuple[Tensor, Tensor]:
+    """Prefix, prompt and the token that begins an answer, `(batch, tokens, llm_dim)`, and the mask `(batch, tokens)`."""
+    bos = network.tokenizer.bos_token_id
+    rows: list[Tensor] = []
+    for request in requests:
+        ids = torch.tensor([[*network.tokenizer(request.text)["input_ids"], bos]], device=request.prefix.device)  # type: ignore[misc]
+        embedded = network.embed(ids)[0]
+        rows.append(torch.cat([request.prefix.to(embedded.dtype), embedded]))
+    longest = max(len(row) for row in rows)
+    embeds = rows[0].new_zeros(len(rows), longest, rows[0].shape[1])
+    mask = torch.zeros(len(rows), longest, dtype=torch.long, device=rows[0].device)
+    for index, row in enumerate(rows):
+        embeds[index, longest - len(row) :] = row
+        mask[index, longest - len(row) :] = 1
+    return embeds, mask
+
+
+class _Writer(BaseStreamer):
+    """Turns the tokens of all rows into text as they come; knows which rows are done."""
+
+    def __init__(self, network: RSMoE, requests: Sequence[DecodeRequest]) -> None:
+        self.tokenizer = network.tokenizer
+        self.requests = requests
+        self.ids: list[list[int]] = [[] for _ in requests]
+        self.shown = [""] * len(requests)
+        self.done = [False] * len(requests)
+
+    def put(self, value: Tensor) -> None:
+        """One token for each row. With `inputs_embeds`, generate announces no prompt tokens that would have to be skipped."""
+        if value.ndim != 1 or len(value) != len(self.requests):
+            return
+        for row, token in enumerate(value.tolist()):
+            if not self.done[row]:
+                self._put(row, token)
+
+    def _put(self, row: int, token: int) -> None:
+        request = self.requests[row]
+        if token == self.tokenizer.eos_token_id:
+            self.done[row] = True
+            return
+        self.ids[row].append(token)
+        text = str(self.tokenizer.decode(self.ids[row], skip_special_tokens=True))
+        piece = "" if text.endswith("\ufffd") else text[len(self.shown[row]) :]
+        self.shown[row] += piece
+        if not request.on_piece(piece):
+            request.stopped = True
+        self.done[row] = request.stopped or len(self.ids[row]) >= request.max_tokens
+
+    def end(self) -> None:
+        """All rows are done."""
+
+
+class _Enough(StoppingCriteria):
+    """Stops the rows that have their tokens, or that nobody waits for any more."""
+
+    def __init__(self, requests: Sequence[DecodeRequest], writer: _Writer) -> None:
+        self.requests, self.writer = requests, writer
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
+        rows = self.writer.done if len(input_ids) == len(self.requests) else [False] * len(input_ids)
+        return torch.tensor(rows, device=input_ids.device)
