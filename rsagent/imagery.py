@@ -69,8 +69,8 @@ _HEAD = 4096  # bytes looked at to tell what a file is
 class LoadedImage:
     """A picture as the networks read it: `rgb` is (height, width, 3) uint8, upright; `facts` say what it was.
 
-    `facts.width` and `facts.height` are the whole picture's; `rgb` is smaller where it was read reduced, which
-    `facts.notes` says.
+    `facts.width`, `facts.height` and `facts.gsd_m` are the whole picture's; `rgb` is smaller where it was read
+    reduced, which `facts.notes` says.
     """
 
     rgb: NDArray[np.uint8]
@@ -271,7 +271,7 @@ def _read_tiff(stream: BinaryIO, source: str | bytes, bands: Sequence[int] | Non
         if not layout.shown_by_pillow(bands) and not layout.colour_model:
             raise NeedsRasterio(f"a TIFF of {layout.samples} x {layout.dtype} in this form")
         reading = read_picture(stream, "TIFF", bands, max_pixels)
-        reading.bands, reading.dtype, reading.nodata = layout.samples, layout.dtype, layout.nodata
+        reading.bands, reading.dtype, reading.nodata = layout.samples, layout.dtype, layout.nodata_by_pillow
         if layout.orientation in range(2, 9):
             reading.notes.append(f"turned upright (orientation {layout.orientation})")
         if layout.georeferenced:

@@ -78,6 +78,13 @@ class Layout:
         alpha = self.samples == colours + 1 and self.extra in ((1,), (2,)) and colours in (1, 3)
         return whole and set(self.bits) == {8} and (self.samples == colours or alpha)
 
+    @property
+    def nodata_by_pillow(self) -> float | None:
+        """The nodata mark as it is among the samples Pillow gives: none in colours or in bits scaled to 0 to 255."""
+        if self.nodata is None or self.photometric in (3, 5, 8) or self.bits[0] < 8:
+            return None
+        return 255 - self.nodata if self.photometric == 0 else self.nodata
+
     def shown_by_pillow(self, bands: Sequence[int] | None) -> bool:
         """Whether Pillow gives at least the bands to be shown: red, green and blue of four."""
         fourth = self.photometric == 2 and self.samples == 4 and self.extra == (0,) and set(self.bits) == {8}
@@ -154,7 +161,10 @@ def _read_raster(
         bands_there, dtype = int(full.count), str(full.dtypes[0])
         with _opened(rasterio, source, level) as dataset:
             values, alpha = _read(rasterio, dataset, layout, bands, shape, notes)
-        nodata = full.nodata
+        nodata = None if full.nodata is None or layout.photometric == 3 else float(full.nodata)
+        if layout.photometric == 0 and values.dtype.kind == "u":  # white is zero: a scan
+            white = (1 << layout.bits[0]) - 1
+            values, nodata = white - values, None if nodata is None else white - nodata
         width, height = int(full.width), int(full.height)
     return Reading(
         values=values,
@@ -165,7 +175,7 @@ def _read_raster(
         dtype=layout.dtype if dtype == "uint8" else dtype,
         format="GTiff" if layout.georeferenced else "TIFF",
         eight_bit=values.dtype == "uint8" and layout.bits[0] == 8,
-        nodata=None if nodata is None else float(nodata),
+        nodata=nodata,
         orientation=layout.orientation,
         reduced=shape != (height, width),
         crs=crs,
@@ -252,7 +262,7 @@ def _read(
     values = read(chosen)
     if palette:
         notes.append("palette expanded to RGB")
-        values, alpha = _expand(values[..., 0], dataset.colormap(1))
+        values, alpha = _expand(values[..., 0], dataset.colormap(1), dataset.nodata)
     if np.iscomplexobj(values):
         notes.append("complex samples: their magnitude is shown")
         values = np.abs(values)
@@ -281,14 +291,14 @@ def _as_alpha(band: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _expand(
-    indexes: NDArray[Any], colours: dict[int, tuple[int, int, int, int]]
+    indexes: NDArray[Any], colours: dict[int, tuple[int, int, int, int]], nodata: float | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """Palette indexes (height, width) as RGB and alpha."""
     import numpy as np
 
     table = np.zeros((1 << (8 * indexes.dtype.itemsize), 4), dtype=np.uint8)
     for index, colour in colours.items():
-        table[index] = colour
+        table[index] = colour if index != nodata else (0, 0, 0, 0)
     expanded = table[indexes]
     return expanded[..., :3], None if bool((expanded[..., 3] == 255).all()) else expanded[..., 3]
 
