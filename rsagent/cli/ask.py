@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -32,14 +33,17 @@ def ask(
     plain: options.Plain = False,
 ) -> None:
     """Answer a question about a picture. When piped, stdout is the answer and nothing else."""
-    from rsagent.cli.runtime import run_async
+    from rsagent.cli.runtime import check_picture, read_source, run_async
+    from rsagent.graphs.text import clean_question
     from rsagent.settings import Settings
 
     settings = Settings.load(
         checkpoint=checkpoint, device=device, dtype=dtype, max_tokens=max_tokens, seed=seed, prompts=prompts,
         max_pixels=max_pixels, engine=engine,
     )  # fmt: skip
-    answer = run_async(_answer(settings, image, question, experts, bands))
+    question, chosen, source = clean_question(question), options.parse_bands(bands), read_source(image)
+    check_picture(source, settings, chosen)
+    answer = run_async(_answer(settings, source, question, experts, chosen))
     if as_json:
         result_json({"path": image, **answer.model_dump(mode="json")})
     elif decorated(plain):
@@ -51,11 +55,10 @@ def ask(
     raise typer.Exit(1 if answer.partial else 0)
 
 
-async def _answer(settings: Settings, image: str, question: str, experts: str | None, bands: str | None) -> Answer:
-    from rsagent.cli.runtime import check_picture, open_agent, read_source
-    from rsagent.graphs.text import clean_question
+async def _answer(
+    settings: Settings, source: str | bytes, question: str, experts: str | None, bands: Sequence[int] | None
+) -> Answer:
+    from rsagent.cli.runtime import open_agent
 
-    question, chosen, source = clean_question(question), options.parse_bands(bands), read_source(image)
-    check_picture(source, settings, chosen)
-    async with open_agent(settings, chosen) as (agent, engine):
+    async with open_agent(settings, bands) as (agent, engine):
         return await agent.ask(source, question, options.parse_experts(experts, engine.experts))

@@ -57,9 +57,10 @@ def caption(
         prompts=prompts, max_pixels=max_pixels, engine=engine,
     )  # fmt: skip
     form: Form = "json" if as_json else "jsonl" if jsonl or resume else "frames" if decorated(plain) else "plain"
-    run = _Run(settings, options.parse_bands(bands), experts, form, resume, plain)
+    run = _Run(settings, options.parse_bands(bands), experts, form, plain)
+    run.gather(images, resume)
     try:
-        run_async(run.describe(images))
+        run_async(run.describe())
     except KeyboardInterrupt:
         run.list_failures()
         raise
@@ -79,49 +80,57 @@ class _Run:
         bands: Sequence[int] | None,
         experts: str | None,
         form: Form,
-        resume: Path | None,
         plain: bool,
     ) -> None:
-        self.settings, self.bands, self.experts = settings, bands, experts
-        self.form, self.resume, self.plain = form, resume, plain
+        self.settings, self.bands, self.experts, self.form, self.plain = settings, bands, experts, form, plain
         self.console = terminal() if form == "frames" else None
+        self.resume: ResumeFile | None = None
+        self.waiting: list[str] = []
+        self.sources: list[str | bytes] = []
         self.failed: list[tuple[str, RSAgentError]] = []
         self.records: dict[int, dict[str, Any]] = {}
         self.described = 0
         self.partial = 0
         self.next = 0
 
-    async def describe(self, names: Sequence[str]) -> None:
-        """Describe the pictures, print each as it is done and note what went wrong.
+    def gather(self, names: Sequence[str], resume: Path | None) -> None:
+        """Find the pictures that `names` name and that the file `resume` does not hold.
 
         Raises:
-            UserError: the only picture, or an option, cannot be used.
+            UserError: there is none, the only one cannot be used, or the file is no resume file.
         """
         from rsagent.cli.resume import ResumeFile
-        from rsagent.cli.runtime import check_picture, open_agent, read_source
+        from rsagent.cli.runtime import check_picture, read_source
 
         found = self._find(names)
-        resume = ResumeFile.open(self.resume) if self.resume else None
-        waiting = [name for name in found if resume is None or name not in resume.held]
-        self.described = len(found) - len(waiting)
+        if resume is not None:
+            self.resume = ResumeFile.open(resume)
+        held = self.resume.held if self.resume else set[str]()
+        self.waiting = [name for name in found if name not in held]
+        self.described = len(found) - len(self.waiting)
         if self.described:
-            say(f"{self.described} of {len(found)} pictures are in {self.resume}: skipped")
-        if not waiting:
+            say(f"{self.described} of {len(found)} pictures are in {resume}: skipped")
+        self.sources = [read_source(name) for name in self.waiting]
+        if len(names) == 1 and len(self.sources) == 1:
+            check_picture(self.sources[0], self.settings, self.bands)
+
+    async def describe(self) -> None:
+        """Describe the pictures, print each as it is done and note what went wrong."""
+        from rsagent.cli.runtime import open_agent
+
+        if not self.sources:
             return
-        sources = [read_source(name) for name in waiting]
-        if len(names) == 1 and len(found) == 1:
-            check_picture(sources[0], self.settings, self.bands)
         async with open_agent(self.settings, self.bands) as (agent, engine):
             experts = options.parse_experts(self.experts, engine.experts)
-            captions = agent.caption_many(sources, self.settings.style, experts)
+            captions = agent.caption_many(self.sources, self.settings.style, experts)
             outcomes: dict[int, Caption | RSAgentError] = {}
-            with counting(len(waiting), self._bar_console()) as advance:
+            with counting(len(self.sources), self._bar_console()) as advance:
                 async with aclosing(captions) as results:
                     async for done in results:
                         advance()
                         outcomes[done.index] = done.result
                         for index in self._due(outcomes, done.index):
-                            self._take(index, waiting[index], outcomes.pop(index), resume)
+                            self._take(index, outcomes.pop(index))
 
     def list_failures(self) -> None:
         """Name on stderr the pictures without a caption, one line each."""
@@ -160,8 +169,9 @@ class _Run:
             yield self.next
             self.next += 1
 
-    def _take(self, index: int, name: str, outcome: Caption | RSAgentError, resume: ResumeFile | None) -> None:
+    def _take(self, index: int, outcome: Caption | RSAgentError) -> None:
         """Count one outcome, and print it unless all are printed together in the end."""
+        name = self.waiting[index]
         if isinstance(outcome, RSAgentError):
             self.failed.append((name, outcome))
             return
@@ -171,8 +181,8 @@ class _Run:
         if self.form == "json":
             self.records[index] = record
         elif self.form == "jsonl":
-            if resume is not None:
-                resume.add(to_json(record))
+            if self.resume is not None:
+                self.resume.add(to_json(record))
             print(to_json(record), flush=True)
         elif self.console is not None:
             frame_caption(name, outcome, self.console)

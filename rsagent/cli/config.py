@@ -25,7 +25,7 @@ def show(as_json: options.Json = False) -> None:
     if as_json:
         result_json({name: {"value": value, "source": sources[name]} for name, value in values.items()})
     else:
-        result([f"{name} = {values[name]}  ({source})" for name, source in sources.items()])
+        result([f"{name} = {values[name]} ({source})" for name, source in sources.items()])
     say(f"the configuration file is {config_file() or f'not there (./{FILE_NAME})'}")
     for name in unknown_variables():
         say(f"{name} is no setting and has no effect")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,7 +38,9 @@ def explain(
     plain: options.Plain = False,
 ) -> None:
     """Show what the router did. Gate, prompts and nearest words, and a picture of where each expert looked."""
-    from rsagent.cli.runtime import run_async
+    from rsagent.cli.runtime import read_source, run_async
+    from rsagent.graphs.text import clean_question
+    from rsagent.imagery import load_image
     from rsagent.settings import Settings
 
     settings = Settings.load(
@@ -45,7 +48,11 @@ def explain(
         prompts=prompts, max_pixels=max_pixels, engine=engine,
     )  # fmt: skip
     path = out or Path(f"{'stdin' if image == '-' else Path(image).stem}-router.png")
-    trace, outcome = run_async(_look(settings, image, question, bands, path))
+    question = None if question is None else clean_question(question)
+    chosen, source = options.parse_bands(bands), read_source(image)
+    rgb = load_image(source, bands=chosen, max_pixels=settings.max_pixels).rgb
+    trace, outcome = run_async(_look(settings, source, question, chosen))
+    save_picture(router_picture(rgb, trace, _said(outcome)), path)
     if as_json:
         result_json({"path": image, "trace": trace.model_dump(), "result": outcome.model_dump(), "picture": str(path)})
     elif decorated(plain):
@@ -57,22 +64,15 @@ def explain(
 
 
 async def _look(
-    settings: Settings, image: str, question: str | None, bands: str | None, path: Path
+    settings: Settings, source: str | bytes, question: str | None, bands: Sequence[int] | None
 ) -> tuple[RouterTrace, Caption | Answer]:
-    """Explain and answer in one run, and save the router picture."""
-    from rsagent.cli.runtime import open_agent, read_source
-    from rsagent.graphs.text import clean_question
-    from rsagent.imagery import load_image
+    """What the router did, and what came of it, in one run."""
+    from rsagent.cli.runtime import open_agent
 
-    question = None if question is None else clean_question(question)
-    chosen, source = options.parse_bands(bands), read_source(image)
-    rgb = load_image(source, bands=chosen, max_pixels=settings.max_pixels).rgb
-    async with open_agent(settings, chosen) as (agent, _):
+    async with open_agent(settings, bands) as (agent, _):
         trace = await agent.explain(source, question, style=settings.style)
         turn = agent.caption(source, settings.style) if question is None else agent.ask(source, question)
-        outcome = await turn
-    save_picture(router_picture(rgb, trace, _said(outcome)), path)
-    return trace, outcome
+        return trace, await turn
 
 
 def _said(outcome: Caption | Answer) -> dict[str, str]:
@@ -94,7 +94,7 @@ def _rows(trace: RouterTrace, outcome: Caption | Answer) -> dict[str, list[str]]
             expert.prompt.text,
             place(expert.attention),
             " ".join(expert.nearest_words) or "-",
-            said.get(name) or "(not asked)" if name not in said else said[name] or "-",
+            (said[name] or "-") if name in said else "(not asked)",
         ]
         for expert in trace.experts
     }
