@@ -28,7 +28,7 @@ from rsagent.prompts import Prompts
 from rsagent.schemas import Task
 from rsagent.training.aspects import merge_aspects
 from rsagent.training.consensus import consensus_weights
-from rsagent.training.paraphrase import caption_questions, derived_questions, rephrase
+from rsagent.training.paraphrase import caption_questions, derived_questions, in_digits, rephrase
 from rsagent.training.question_types import expert_of
 from rsagent.training.scene_store import SceneText
 
@@ -223,8 +223,8 @@ def _pictures(
     for index, item in enumerate(items):
         rng = random.Random(f"{seed} {item.path.name}")
         published = asked.get(item.path, [])
-        questions = [(asked.question, asked.answer, asked.type) for asked in published]
-        questions += [tuple(rephrase(question, rng)) for question in published]
+        questions = [(asked.question, in_digits(asked.answer), asked.type) for asked in published]
+        questions += [(q, in_digits(a), kind) for q, a, kind in (rephrase(question, rng) for question in published)]
         if item.path in labelled:
             questions += [tuple(question) for question in derived_questions(labelled[item.path], rng)]
         questions += [tuple(question) for question in caption_questions(item, rng)]
