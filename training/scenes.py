@@ -23,7 +23,7 @@ from rsagent.training.scene_model import (
     cell_of,
 )  # fmt: skip
 
-SPLITS: dict[str, int] = {"train": 1, "val": 2, "test": 3}
+SPLITS: dict[str, int] = {"train": 1, "val": 2, "test": 3, "demo": 4}
 """The splits draw from different streams of random numbers, so no seed gives one scene in two splits."""
 
 
