@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="what the networks run on")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="the networks' number type")
     style: str = Field("detailed", min_length=1, description="caption style; `detailed` joins what the experts say")
+    best: bool = Field(False, description="beams in place of the default decoding: better, slower, nothing streams")
     max_tokens: int | None = Field(None, ge=1, le=1024, description="most tokens an expert writes; None: the engine's")
     prompts: Path | None = Field(None, description="folder whose default.yaml replaces the prompts of rsagent")
     seed: int = Field(0, ge=0, lt=2**32, description="seed of whatever is drawn at random")

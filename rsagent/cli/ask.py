@@ -23,6 +23,7 @@ def ask(
     checkpoint: options.Checkpoint = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    best: options.Best = False,
     max_tokens: options.MaxTokens = None,
     seed: options.Seed = None,
     prompts: options.Prompts = None,
@@ -38,8 +39,8 @@ def ask(
     from rsagent.settings import Settings
 
     settings = Settings.load(
-        checkpoint=checkpoint, device=device, dtype=dtype, max_tokens=max_tokens, seed=seed, prompts=prompts,
-        max_pixels=max_pixels, engine=engine,
+        checkpoint=checkpoint, device=device, dtype=dtype, best=best or None, max_tokens=max_tokens, seed=seed,
+        prompts=prompts, max_pixels=max_pixels, engine=engine,
     )  # fmt: skip
     question, chosen, source = clean_question(question), options.parse_bands(bands), read_source(image)
     check_picture(source, settings, chosen)

@@ -32,6 +32,7 @@ def caption(
     checkpoint: options.Checkpoint = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    best: options.Best = False,
     max_tokens: options.MaxTokens = None,
     seed: options.Seed = None,
     prompts: options.Prompts = None,
@@ -53,8 +54,8 @@ def caption(
     if as_json and (jsonl or resume):
         raise UserError("--json prints one document, --jsonl (and --resume) one line a picture: choose one")
     settings = Settings.load(
-        style=style, checkpoint=checkpoint, device=device, dtype=dtype, max_tokens=max_tokens, seed=seed,
-        prompts=prompts, max_pixels=max_pixels, engine=engine,
+        style=style, checkpoint=checkpoint, device=device, dtype=dtype, best=best or None, max_tokens=max_tokens,
+        seed=seed, prompts=prompts, max_pixels=max_pixels, engine=engine,
     )  # fmt: skip
     form: Form = "json" if as_json else "jsonl" if jsonl or resume else "frames" if decorated(plain) else "plain"
     run = _Run(settings, options.parse_bands(bands), experts, form, plain)

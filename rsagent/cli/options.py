@@ -20,6 +20,7 @@ Checkpoint = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(metavar="auto|cpu|cuda|mps", help="What the networks run on.")]
 Dtype = Annotated[str | None, typer.Option(metavar="NAME", help="auto, float32, bfloat16 or float16.")]
+Best = Annotated[bool, typer.Option("--best", help="Decode with beams: better and slower.")]
 MaxTokens = Annotated[int | None, typer.Option(metavar="N", help="Most tokens an expert writes.")]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of what is drawn at random.")]
 Prompts = Annotated[str | None, typer.Option(metavar="DIR", help="Folder whose default.yaml replaces our prompts.")]

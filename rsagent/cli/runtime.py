@@ -96,6 +96,7 @@ def _load_engine(settings: Settings, prompts: Prompts, bands: Sequence[int] | No
         device=settings.device,
         dtype=settings.dtype,
         seed=settings.seed,
+        best=settings.best,
         prompts=prompts,
         bands=bands,
         max_pixels=settings.max_pixels,

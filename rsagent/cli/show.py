@@ -1,4 +1,4 @@
-"""Captions and answers for people: in frames and colours on a terminal, in plain lines elsewhere."""
+"""Captions, answers and the router's work for people: in frames and colours on a terminal, else in plain lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rsagent.cli.console import visible
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rsagent.schemas import Answer, Caption, Conflict, ImageFacts
+    from rsagent.schemas import Answer, Caption, Conflict, ImageFacts, RouterTrace
 
 COLOURS = ("cyan", "green", "magenta", "yellow")
 """One for each expert, in the order in which they are shown; their names are always written, too."""
@@ -17,17 +17,22 @@ COLOURS = ("cyan", "green", "magenta", "yellow")
 
 def caption_lines(name: str, caption: Caption) -> list[str]:
     """A caption in plain lines: the picture, what each expert says, the composed text, what is wrong with it."""
-    lines = [name, *(f"  {expert}: {said}" for expert, said in said_by_experts(caption).items())]
+    lines = [name, *(f"  {expert}: {text}" for expert, text in said(caption).items())]
     return [*lines, f"  caption: {caption.text}", *(f"  {line}" for line in blemishes(caption))]
 
 
-def said_by_experts(caption: Caption) -> dict[str, str]:
-    """Expert -> its aspect as the composer tidied it, or why there is none."""
+def said(outcome: Caption | Answer) -> dict[str, str]:
+    """Expert -> what it said: its aspect as the composer tidied it, its answer, or why there is none."""
     from rsagent.graphs.compose import ASPECTS, latest
+    from rsagent.schemas import Answer
 
+    if isinstance(outcome, Answer):
+        answers = {outcome.expert: outcome.text} | {report.expert: report.text for report in outcome.evidence}
+        errors = {report.expert: report.error for report in outcome.evidence if report.error}
+        return answers | {name: f"(no answer: {error})" for name, error in errors.items()}
     return {
-        name: f"(no answer: {report.error})" if report.error else getattr(caption, ASPECTS.get(name, ""), report.text)
-        for name, report in latest(caption.reports).items()
+        name: f"(no answer: {report.error})" if report.error else getattr(outcome, ASPECTS.get(name, ""), report.text)
+        for name, report in latest(outcome.reports).items()
     }
 
 
@@ -56,11 +61,11 @@ def frame_caption(name: str, caption: Caption, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    said = said_by_experts(caption)
+    aspects = said(caption)
     table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False)
-    for index, expert in enumerate(said):
-        table.add_column(Text(expert), style=COLOURS[index % len(COLOURS)], ratio=1)
-    table.add_row(*(Text(visible(text) or "-") for text in said.values()))
+    for index, expert in enumerate(aspects):
+        table.add_column(Text(visible(expert)), style=COLOURS[index % len(COLOURS)], ratio=1)
+    table.add_row(*(Text(visible(text) or "-") for text in aspects.values()))
     console.print(Panel(table, title=Text(visible(name)), title_align="left", border_style="dim"))
     console.print(Text(visible(caption.text), style="bold"))
     _frame_rest(caption, console)
@@ -75,6 +80,53 @@ def frame_answer(answer: Answer, console: Console) -> None:
     lines = [f"answered by {answer.expert}", *(["evidence: " + "; ".join(evidence)] if evidence else [])]
     console.print(Text("\n".join(map(visible, lines)), style=COLOURS[0]))
     _frame_rest(answer, console)
+
+
+def trace_lines(name: str, trace: RouterTrace, outcome: Caption | Answer) -> list[str]:
+    """What the router did, and what came of it, in plain lines."""
+    lines = [name, f"  instruction: {trace.instruction}"]
+    for expert, cells in _trace_rows(trace, outcome).items():
+        lines += [f"  {expert} {label}: {cell}" for label, cell in zip(_TRACED, cells, strict=True)]
+    return [*lines, f"  result: {outcome.text}", *(f"  {line}" for line in blemishes(outcome))]
+
+
+def frame_trace(trace: RouterTrace, outcome: Caption | Answer, console: Console) -> None:
+    """What the router did, on a terminal: a column an expert, and the result under them."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = _trace_rows(trace, outcome)
+    table = Table(box=box.ROUNDED, expand=True, border_style="dim", title_justify="left")
+    table.title = Text(visible(f"{trace.image.name}: {trace.instruction}"), style="bold")
+    table.add_column("")
+    for index, expert in enumerate(rows):
+        table.add_column(Text(visible(expert)), style=COLOURS[index % len(COLOURS)], ratio=1)
+    for label, *cells in zip(_TRACED, *rows.values(), strict=True):
+        table.add_row(label, *(Text(visible(cell)) for cell in cells))
+    console.print(table)
+    console.print(Text(visible(outcome.text), style="bold"))
+    _frame_rest(outcome, console)
+
+
+_TRACED = ("gate", "prompt", "looks at", "nearest words", "says")
+
+
+def _trace_rows(trace: RouterTrace, outcome: Caption | Answer) -> dict[str, list[str]]:
+    """Expert -> gate, prompt, place, nearest words and report, in words."""
+    from rsagent.cli.picture import place
+
+    words = said(outcome)
+    return {
+        (name := expert.prompt.expert): [
+            f"{trace.gate[name]:.2f}",
+            expert.prompt.text,
+            place(expert.attention),
+            " ".join(expert.nearest_words) or "-",
+            (words[name] or "-") if name in words else "(not asked)",
+        ]
+        for expert in trace.experts
+    }
 
 
 def _frame_rest(outcome: Caption | Answer, console: Console) -> None:
