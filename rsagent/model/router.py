@@ -43,6 +43,8 @@ class InstructionRouter(nn.Module):
         self.value = nn.Linear(dim, rank)
         self.norm = nn.LayerNorm(rank)
         self.write = nn.Linear(rank, llm_dim)
+        with torch.no_grad():  # begin near nothing: the experts start from stage I's adapter, which knows no soft prompt
+            self.write.weight.mul_(0.1)
         self.base = nn.Parameter(torch.zeros(experts, soft_prompts, llm_dim))
         self.gate_in = nn.Linear(2 * dim, rank)
         self.gate_out = nn.Linear(rank, experts)
