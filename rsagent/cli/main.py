@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -90,7 +91,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # a stream that somebody put in its place
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    # Loading bars and advice of libraries are not what the user asked for.
+    # Loading bars, advice and coming changes of libraries are not what the user asked for.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="(transformers|peft|torch)")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
