@@ -1,5 +1,5 @@
 # The project's commands. `make` alone lists them.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH ?= torch==2.13.0
 # Extra arguments for pip when it fetches torch, such as the CPU-only index that pytorch.org/get-started shows.
 TORCH_ARGS ?=
