@@ -136,6 +136,7 @@ class LocalEngine:
         folder = Path(checkpoint) if checkpoint is not None else EMBEDDED
         torch.manual_seed(seed)
         network = load_checkpoint(folder)
+        network.mix()
         place = _device(device)
         network.to(device=place, dtype=_dtype(dtype, place))
         return cls(

@@ -39,28 +39,25 @@ class DecodeRequest:
 def decode(network: RSMoE, requests: Sequence[DecodeRequest], *, beams: int = 1) -> None:
     """Write all requests at once, greedily, streaming; with `beams` > 1 each text comes whole at the end.
 
-    Shorter prompts are padded on the left, before the visual prefix, so that every row writes at the same place. PEFT mixes
-    the adapters within the batch; no adapter is ever switched.
+    Shorter prompts are padded on the left, before the visual prefix, so that every row writes at the same place. The
+    adapters are mixed within the batch; none is ever switched.
     """
     embeds, mask = _left_padded(network, requests)
     tokenizer = network.tokenizer
     writer = _Writer(network, requests)
     options: dict[str, Any] = {"streamer": writer} if beams == 1 else {"num_beams": beams}
-    adapters = [request.adapter for request in requests]
-    if len(set(adapters)) == 1 and beams == 1 and network.llm.active_adapters == adapters[:1]:
-        pass  # the active adapter alone: nothing to mix
-    else:
-        options["adapter_names"] = adapters
-    written = network.llm.generate(
-        inputs_embeds=embeds,
-        attention_mask=mask,
-        max_new_tokens=max(request.max_tokens for request in requests),
-        do_sample=False,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        stopping_criteria=StoppingCriteriaList([_Enough(requests, writer)]),
-        **options,
-    )
+    assert network.mixed is not None, "call network.mix() before decoding"
+    with network.mixed.rows([request.adapter for request in requests], copies=beams):
+        written = network.llm.generate(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            max_new_tokens=max(request.max_tokens for request in requests),
+            do_sample=False,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            stopping_criteria=StoppingCriteriaList([_Enough(requests, writer)]),
+            **options,
+        )
     if beams > 1:
         for request, ids in zip(requests, written, strict=True):
             request.on_piece(str(tokenizer.decode(ids[: request.max_tokens], skip_special_tokens=True)))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rsagent.model.config import RSMoEConfig
 from rsagent.model.image_encoder import ImageEncoder, ImageFeatures, pixels_from_rgb
+from rsagent.model.mixed_lora import MixedAdapters, mix_adapters
 from rsagent.model.router import InstructionRouter, Routing
 from rsagent.model.vlm_encoder import ImageTokens, VLMEncoder, VLMFeatures
 
@@ -45,11 +46,21 @@ class RSMoE(nn.Module):
             config.vlm_encoder.dim, config.llm_dim, len(config.experts), router.soft_prompts, router.rank
         )
         self.llm: Any = llm
+        self.mixed: MixedAdapters | None = None
 
     @property
     def adapters(self) -> list[str]:
         """Names of the adapters the LLM carries."""
-        return sorted(getattr(self.llm, "peft_config", {}))
+        return self.mixed.names if self.mixed is not None else sorted(getattr(self.llm, "peft_config", {}))
+
+    def mix(self) -> None:
+        """Make the adapters ready for batches that mix them; for inference only, since the LLM leaves PEFT's wrapper.
+
+        Raises:
+            CheckpointError: an adapter is more than plain LoRA.
+        """
+        if self.mixed is None:
+            self.llm, self.mixed = mix_adapters(self.llm)
 
     @torch.no_grad()
     def encode_images(self, images: list[np.ndarray]) -> ImageFeatures:
