@@ -2,9 +2,9 @@
 
     rsagent train all --recipe training/recipes/tiny.yaml --data DATA --out runs/tiny
 
-base    the image encoder is fine-tuned (`encoder`), then the Q-Former and, for `tiny`, the LLM are trained from nothing.
-stage1  the encoder is frozen; LoRA in the Q-Former and in the LLM, the output projection in full (paper, section III-C1).
-stage2  both encoders are frozen; every expert starts as a copy of stage I's adapter and trains with the router (III-C2).
+base    the image encoder is fine-tuned, then the Q-Former and, for `tiny`, the LLM are trained from nothing.
+stage1  the encoder is frozen; LoRA in the Q-Former and in the LLM, the output projection in full (III-C1).
+stage2  both encoders are frozen; every expert starts as a copy of stage I's adapter, beside the router (III-C2).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from rsagent.model.image_encoder import ImageEncoder
 from rsagent.model.network import COMPOSER, SINGLE, RSMoE
 from rsagent.prompts import load_prompts
 from rsagent.training.batches import Collator, Samples, Stores
+from rsagent.training.card import model_card, parameter_counts
 from rsagent.training.corpus import Corpus, Stage, answer_vocabulary, corpus_texts, read_corpus
 from rsagent.training.encoder import train_encoder
 from rsagent.training.features import feature_store
@@ -105,7 +106,7 @@ def train_until(
     if stage == "stage1":
         return out / "stage1.safetensors"
     train_stage2(network, recipe, material, out, resume=resume)
-    save_checkpoint(network, out / "checkpoint")
+    save_checkpoint(network, out / "checkpoint", card=model_card(recipe, network.config, parameter_counts(network)))
     return out / "checkpoint"
 
 
