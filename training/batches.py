@@ -78,6 +78,7 @@ class Collator:
         self.experts, self.adapters = list(experts), list(adapters)
 
     def __call__(self, samples: Sequence[Sequence[Row]]) -> dict[str, Tensor]:
+        """Put the rows of all samples into one batch."""
         rows = [row for sample in samples for row in sample]
         built = [(row, *self._sequence(row)) for row in rows]
         built.sort(key=lambda item: len(item[1]))

@@ -9,8 +9,8 @@ from rsagent.training.recipe import Recipe
 _DATA = """\
 | data | used for | upstream terms |
 |---|---|---|
-| ImageNet, through EfficientNet-Lite0's published weights (Apache-2.0) | start of the image encoder | ImageNet: non-commercial research |
-| UC Merced land use, 21 classes, with UCM-Captions and multi-labels (training part) | encoder, captions, questions | imagery: USGS, public domain; captions: none stated |
+| ImageNet (EfficientNet-Lite0's published weights, Apache-2.0) | start of the encoder | non-commercial research |
+| UC Merced, UCM-Captions, multi-labels (training part) | all stages | imagery public domain (USGS); captions: none stated |
 | RSIVQA's questions on UC Merced (training part) | questions | none stated |
 | RSICD (training part) | encoder, captions, questions | research use |
 | NWPU-RESISC45, 12 of 45 classes, and EuroSAT RGB (training parts by hash) | encoder only | research use; MIT |

@@ -178,6 +178,7 @@ class EncoderCollator:
         self.calls = 0
 
     def __call__(self, items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Put the items of one batch together."""
         batch = {name: torch.stack([item[name] for item in items]) for name in items[0]}
         pixels = normalise(batch.pop("pixels"))
         real = ~batch.pop("rendered")

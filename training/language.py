@@ -96,7 +96,7 @@ class LanguageTask(nn.Module):
         return output.logits[:, prefix.shape[1] :]
 
     def _soft_prompts(self, written: Tensor, names: list[str]) -> tuple[Tensor, Tensor]:
-        """The soft prompt of each row's expert `(rows, soft_prompts, llm_dim)`, and whether it has one (the composer has none)."""
+        """The soft prompt of each row's expert, `(rows, soft_prompts, llm_dim)`, and which rows have one; the composer has none."""
         rows = torch.arange(len(names))
         which = torch.tensor([0 if name == COMPOSER else self.experts.index(name) for name in names])
         has = torch.tensor([name != COMPOSER for name in names])

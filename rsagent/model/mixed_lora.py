@@ -20,7 +20,7 @@ from rsagent.errors import CheckpointError
 
 
 class MixedLinear(nn.Module):
-    """A frozen linear layer and the low-rank changes of all adapters: `down` `(adapters, in, rank)`, `up` `(adapters, rank, out)`."""
+    """A frozen linear layer and all adapters' low-rank changes: `down` `(adapters, in, rank)`, `up` `(adapters, rank, out)`."""
 
     def __init__(self, base: nn.Module, down: Tensor, up: Tensor) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ def mix_adapters(llm: PeftModel) -> tuple[nn.Module, MixedAdapters]:
     for name in names:
         config = cast(Any, llm.peft_config[name])
         if getattr(config, "use_dora", False) or config.bias != "none" or config.modules_to_save:
-            raise CheckpointError(f"the adapter '{name}' is more than plain LoRA (DoRA, biases or whole modules): not supported")
+            raise CheckpointError(f"the adapter '{name}' is not plain LoRA (it has DoRA, biases or whole modules)")
     base = cast(nn.Module, llm.get_base_model())
     layers: list[MixedLinear] = []
     for path, module in list(base.named_modules()):
