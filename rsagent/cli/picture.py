@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rsagent.cli.console import visible
 from rsagent.errors import RSAgentError
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _wrap(lines: Sequence[str], width: int) -> list[str]:
     wrapped: list[str] = []
     for line in lines:
         rows = [""]
-        for word in line.split():
+        for word in visible(line).split():
             longer = f"{rows[-1]} {word}".strip()
             if _font().getlength(longer) <= width or not rows[-1]:
                 rows[-1] = longer

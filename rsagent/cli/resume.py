@@ -76,9 +76,7 @@ class ResumeFile:
                 self.keep += len(line)
                 return
         if whole or not (line.startswith(_BEGINNING) or _BEGINNING.startswith(line)):
-            raise UserError(
-                f"--resume: line {number} of {self.path} is not from `rsagent caption --jsonl`; name another"
-            )
+            raise UserError(f"--resume: line {number} of {self.path} is not from `rsagent caption --jsonl`; name another")
 
     def _is_stdout(self) -> bool:
         try:

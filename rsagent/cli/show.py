@@ -62,7 +62,7 @@ def frame_caption(name: str, caption: Caption, console: Console) -> None:
     from rich.text import Text
 
     aspects = said(caption)
-    table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False, show_edge=False)
     for index, expert in enumerate(aspects):
         table.add_column(Text(visible(expert)), style=COLOURS[index % len(COLOURS)], ratio=1)
     table.add_row(*(Text(visible(text) or "-") for text in aspects.values()))

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Train a checkpoint of your own.", no_args_is_help=True)
 
 RecipeFile = Annotated[str, typer.Option(metavar="FILE", help="Recipe, or the name of one of ours: tiny.")]
-Data = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", envvar="RSAGENT_DATA", help="Folder that holds the data sets.")
-]
+Data = Annotated[Path | None, typer.Option(metavar="FOLDER", envvar="RSAGENT_DATA", help="Folder that holds the data sets.")]
 Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where everything goes; runs/NAME if left out.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where an earlier run stopped.")]
 
@@ -68,9 +66,7 @@ def scenes(
     result([str(write_scenes(out, split, count, seed, lambda done, of: report("scenes", done, of)))])
 
 
-def _train(
-    stage: Literal["base", "stage1", "stage2"], recipe: str, data: Path | None, out: Path | None, resume: bool
-) -> None:
+def _train(stage: Literal["base", "stage1", "stage2"], recipe: str, data: Path | None, out: Path | None, resume: bool) -> None:
     """Check what can be checked before the heavy imports, then train up to `stage` and print what came of it."""
     import logging
     from importlib.util import find_spec
