@@ -23,7 +23,7 @@ from rsagent.errors import EngineError, MissingExtra, UserError
 from rsagent.evaluation.intervals import Figure, bootstrap, bootstrap_mean
 
 _PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())
-"""Tokens that the COCO caption evaluation leaves out."""
+"""Tokens that the COCO caption evaluation leaves out, in its spelling; `-lrb-` in lower case stays, as it does there."""
 _ORDERS = 4
 _SECONDS = 600
 _tokens: dict[str, str] = {}  # sentences met so far: every row of a table is scored against the same references
@@ -131,9 +131,7 @@ def _run_tokenizer(lines: list[str]) -> list[str]:
             command, input="\n".join(lines) + "\n", capture_output=True, encoding="utf-8", timeout=_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise EngineError(
-            f"the PTB tokenizer did not run ({_reason(error)}): check that {command[0]} works"
-        ) from error
+        raise EngineError(f"the PTB tokenizer did not run ({_reason(error)}): check that {command[0]} works") from error
     found = done.stdout.split("\n")[:-1]
     if len(found) != len(lines):
         raise EngineError(f"the PTB tokenizer gave {len(found)} lines for {len(lines)} sentences: report this set")

@@ -121,9 +121,7 @@ class Question:
     words: str
 
 
-async def caption_all(
-    agent: RSAgent, run: Run, name: str, pictures: Mapping[str, Picture], style: str
-) -> dict[str, str]:
+async def caption_all(agent: RSAgent, run: Run, name: str, pictures: Mapping[str, Picture], style: str) -> dict[str, str]:
     """`Caption.text` for each picture, from the file where it is there already.
 
     A picture that the model could not describe gets "" (it scores nothing) and is tried again next time; how many is
@@ -154,6 +152,16 @@ async def answer_all(agent: RSAgent, run: Run, name: str, questions: Sequence[Qu
         return answer.model_dump(include={"text", "expert", "partial"})
 
     return await _ask_all(run, name, questions, put)
+
+
+def open_single(checkpoint: Path) -> Engine | None:
+    """An engine that asks stage I's single LLM, or None where the checkpoint has no such adapter."""
+    from rsagent.engines.local import LocalEngine
+    from rsagent.model.checkpoint import adapter_names
+
+    if "single" not in adapter_names(checkpoint / "experts"):
+        return None
+    return LocalEngine.load(checkpoint, single=True)
 
 
 async def single_captions(

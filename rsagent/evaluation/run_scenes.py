@@ -1,6 +1,6 @@
 """Rendered scenes, the fixed test set: questions by type, and captions checked statement by statement.
 
-Everything about a scene is known, so a caption's statements can be told true from false; reference texts cannot do that.
+Everything about a scene is known, so a caption's statements can be told true from false, as no reference can.
 """
 
 from __future__ import annotations
@@ -122,9 +122,7 @@ async def _caption_table(run: Run, name: str, chosen: SceneSet, encoder: Encoder
     return Table(f"Captions of the {len(chosen.scenes)} rendered scenes of {name}, checked", columns, rows)
 
 
-def _floor_rows(
-    run: Run, name: str, chosen: SceneSet, encoder: Encoder, said: Mapping[str, str]
-) -> dict[str, dict[str, str]]:
+def _floor_rows(run: Run, name: str, chosen: SceneSet, encoder: Encoder, said: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Row name -> scene -> caption, for what does not look, or looks only for a type of scene or a neighbour."""
     from rsagent.training.scene_sets import scene_record
 
