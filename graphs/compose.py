@@ -21,15 +21,19 @@ _NEGATIONS = frozenset("no not without never nor".split())
 
 
 def choose(prompts: Sequence[ExpertPrompt], task: Task, threshold: float) -> list[ExpertPrompt]:
-    """Those of the router's prompts that are sent: all for a caption; for an answer the highest gate and its evidence.
+    """Those of the router's prompts that are sent.
+
+    A caption needs all aspects that the picture offers; an expert whose gate is low has nothing to say and is not asked, so
+    its aspect stays empty and nothing is invented. An answer comes from the highest gate; the others that pass are evidence.
 
     Args:
         prompts: what the router wrote, at least one.
         task: for a caption the order is kept; for an answer the highest gate comes first.
-        threshold: a gate from here on makes an expert evidence, 0 to 1.
+        threshold: the gate from which on an expert is asked, 0 to 1. The highest is asked in any case.
     """
     if task == "caption":
-        return list(prompts)
+        highest = max(prompt.gate for prompt in prompts)
+        return [prompt for prompt in prompts if prompt.gate >= min(threshold, highest)]
     ranked = sorted(prompts, key=lambda prompt: -prompt.gate)
     return ranked[:1] + [prompt for prompt in ranked[1:] if prompt.gate >= threshold]
 

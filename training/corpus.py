@@ -126,7 +126,7 @@ class Corpus:
             style = rng.choice(("detailed", picture.style))
             instruction = self.prompts.caption_instruction(style)
             prompt = self.prompts.expert_text(expert, "caption", instruction)
-            needed = self.experts if adapter != "single" else ()
+            needed = self._offered(picture) if adapter != "single" else ()
             yield Row(rng.choice(picture.images), instruction, prompt, (text,), adapter, "caption", needed=needed)
 
     def _composer_row(self, picture: Picture, rng: random.Random) -> Row:
@@ -135,7 +135,12 @@ class Corpus:
         reports = {name: "" if rng.random() < 0.15 else text for name, text in rng.choice(picture.aspects).items()}
         prompt = self.prompts.composer_text(instruction, **{_FIELDS[name]: text for name, text in reports.items()})
         targets = tuple(_draw(picture, rng, 2, sharp=True))
-        return Row(rng.choice(picture.images), instruction, prompt, targets, "composer", "caption")
+        offered = self._offered(picture)
+        return Row(rng.choice(picture.images), instruction, prompt, targets, "composer", "caption", needed=offered)
+
+    def _offered(self, picture: Picture) -> tuple[str, ...]:
+        """The experts that have something to say of a picture; the gate learns them, so that nothing is invented."""
+        return tuple(expert for expert in self.experts if any(aspects[expert] for aspects in picture.aspects))
 
 
 def read_corpus(

@@ -58,7 +58,13 @@ def test_the_highest_gate_answers_and_those_above_the_threshold_are_evidence() -
     prompts = [prompt("theme", 0.1), prompt("object", 0.7), prompt("relation", 0.3)]
     assert [p.expert for p in choose(prompts, "answer", 0.3)] == ["object", "relation"]
     assert [p.expert for p in choose(prompts, "answer", 0.9)] == ["object"]  # the highest always
-    assert [p.expert for p in choose(prompts, "caption", 0.9)] == ["theme", "object", "relation"]
+
+
+def test_a_caption_asks_every_expert_that_has_something_to_say() -> None:
+    prompts = [prompt("theme", 0.97), prompt("object", 0.9), prompt("relation", 0.1)]
+    assert [p.expert for p in choose(prompts, "caption", 0.05)] == ["theme", "object", "relation"]
+    assert [p.expert for p in choose(prompts, "caption", 0.3)] == ["theme", "object"]  # no relation on offer: left empty
+    assert [p.expert for p in choose(prompts[2:], "caption", 0.3)] == ["relation"]  # asked for alone, it is asked
 
 
 def test_a_failed_second_try_does_not_erase_the_first() -> None:
