@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import random
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
 FOLDER = Path("demo")
 SEEDS = (19, 20, 14, 22)
 """Of the split `demo`: an airport, a river, a sports ground, a beach."""
+TYPES = ("color", "quantity", "road_ori", "presence")
+"""The types of question asked of a scene, the first three that it offers."""
 QUESTIONS = ("What is in this image?", "Is there a road in this image?", "How many houses are there?")
 """What is asked of a picture of yours."""
 
@@ -52,9 +53,8 @@ def draw_scenes(folder: Path) -> list[tuple[Path, Asked]]:
         path = folder / f"{scene.kind.replace(' ', '_')}.png"
         save_picture(Image.fromarray(render(scene)), path)
         questions = scene_record(seed, "demo", scene)["questions"]
-        by_type = {one["type"]: (one["question"], one["answer"]) for one in questions}
-        chosen = random.Random(seed).sample(sorted(by_type), min(3, len(by_type)))
-        scenes.append((path, [by_type[name] for name in chosen]))
+        by_type = {one["type"]: (one["question"], one["answer"]) for one in reversed(questions)}
+        scenes.append((path, [by_type[name] for name in TYPES if name in by_type][:3]))
     return scenes
 
 
@@ -122,7 +122,7 @@ async def demo(image: Path | None) -> None:
             "  make demo IMAGE=photo.tif",
             f"  rsagent caption {path} --style ucm",
             f'  rsagent ask {path} "Is it a rural or an urban area?"',
-            f"  rsagent caption {FOLDER} --jsonl",
+            f"  rsagent explain {path}",
             "  rsagent --help",
         ]
     )
