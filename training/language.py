@@ -91,12 +91,16 @@ class LanguageTask(nn.Module):
         embeds = torch.cat([prefix, self.llm.get_input_embeddings()(ids).to(prefix.dtype)], 1)
         extra = {} if names is None else {"adapter_names": names}
         output = self.llm(
-            inputs_embeds=embeds, attention_mask=block_mask(segments), position_ids=positions(segments), **extra
+            inputs_embeds=embeds,
+            attention_mask=block_mask(segments),
+            position_ids=positions(segments),
+            logits_to_keep=ids.shape[1],  # nothing is predicted from the prefix
+            **extra,
         )
-        return output.logits[:, prefix.shape[1] :]
+        return output.logits
 
     def _soft_prompts(self, written: Tensor, names: list[str]) -> tuple[Tensor, Tensor]:
-        """The soft prompt of each row's expert, `(rows, soft_prompts, llm_dim)`, and which rows have one; the composer has none."""
+        """Each row's soft prompt, `(rows, soft_prompts, llm_dim)`, and which rows have one; the composer has none."""
         rows = torch.arange(len(names))
         which = torch.tensor([0 if name == COMPOSER else self.experts.index(name) for name in names])
         has = torch.tensor([name != COMPOSER for name in names])
