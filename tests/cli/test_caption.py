@@ -182,6 +182,16 @@ def test_resume_adds_what_the_file_lacks_and_cuts_a_torn_line(cli, folder):
     assert (again.exit_code, again.stdout) == (0, "")
 
 
+def test_resume_with_stdout_going_to_the_same_file_writes_each_line_once(cli, folder):
+    cli("caption", "--resume", "done.jsonl", folder / "a.png")
+    with open("done.jsonl", "a") as file:
+        file.write('{"path": "pic')
+    with open("done.jsonl", "ab") as file:
+        assert start("caption", "--resume", "done.jsonl", folder, stdout=file).wait(300) == 0
+    records = [json.loads(line) for line in Path("done.jsonl").read_text().splitlines()]
+    assert sorted(record["path"] for record in records) == ["pictures/a.png", "pictures/b.png", "pictures/c.png"]
+
+
 def test_resume_leaves_a_stranger_s_file_alone(cli, folder):
     for text in ('{"name": "x"}\n', "words without an end", '{"name": "x"}'):
         Path("mine.json").write_text(text)
@@ -203,7 +213,7 @@ def test_a_terminal_gets_frames_with_every_name_even_without_colour(cli, picture
 def test_head_closes_the_pipe_quietly(folder, place):
     process = start("caption", folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()  # before the first word comes, as `head -0` would
-    assert process.wait(60) == 0
+    assert process.wait(300) == 0
     assert process.stderr.read() == ""
     process.stderr.close()
 
@@ -212,7 +222,7 @@ def test_head_closes_the_pipe_quietly(folder, place):
 def test_a_full_disk_is_one_line(picture, place):
     with open("/dev/full", "w") as full:
         process = start("caption", picture, stdout=full, stderr=subprocess.PIPE)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=300)
     assert process.returncode == 1
     assert stderr.splitlines() == ["rsagent: output: No space left on device"]
 
@@ -224,6 +234,6 @@ def test_ctrl_c_leaves_with_130(cli, folder, script):
     assert "skipped" in process.stderr.readline()  # it is about to ask the experts, of which one hangs
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=300)
     assert (process.returncode, stdout) == (130, "")
     assert "Traceback" not in stderr
