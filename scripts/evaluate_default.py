@@ -24,7 +24,7 @@ from rsagent.errors import RSAgentError
 from rsagent.evaluation.datasets import data_root
 from rsagent.evaluation.readout import Encoder, load_encoder
 from rsagent.evaluation.run import Run, open_single, say
-from rsagent.evaluation.run_captions import run_captions
+from rsagent.evaluation.run_captions import CaptionSet, Seen, caption_sets, run_captions, see
 from rsagent.evaluation.run_encoder import run_encoder
 from rsagent.evaluation.run_questions import run_questions
 from rsagent.evaluation.run_scenes import run_scenes
@@ -33,6 +33,8 @@ from rsagent.evaluation.table import Table, below_floor, print_table, to_json, t
 from rsagent.model.checkpoint import EMBEDDED
 from rsagent.prompts import load_prompts
 
+PATIENCE_S = 600.0
+"""What an expert may take: another load on the machine must not cost quality."""
 PARTS = ("encoder", "captions", "questions", "scenes", "speed")
 
 
@@ -43,8 +45,13 @@ async def evaluate(run: Run, parts: list[str], data: Path | None, style: str | N
     encoder: Encoder | None = None
     if set(parts) & {"encoder", "captions", "scenes"}:
         encoder = load_encoder(run)
+    sets: list[tuple[CaptionSet, Seen]] = []
+    if encoder and set(parts) & {"encoder", "captions"}:
+        sets = [(chosen, see(run, chosen, encoder)) for chosen in caption_sets(run, root)]
     async with AsyncExitStack() as stack:
-        agent = await stack.enter_async_context(RSAgent("local", checkpoint=run.checkpoint, best=run.best))
+        agent = await stack.enter_async_context(
+            RSAgent("local", checkpoint=run.checkpoint, best=run.best, expert_timeout_s=PATIENCE_S)
+        )
         single: Engine | None = None
         if set(parts) & {"captions", "questions", "scenes"} and not run.best:
             single = open_single(run.checkpoint)
@@ -52,10 +59,10 @@ async def evaluate(run: Run, parts: list[str], data: Path | None, style: str | N
                 stack.push_async_callback(single.close)
         for part in parts:
             say(f"{part} ...")
-            if part == "encoder" and encoder:
-                new = run_encoder(run, root, encoder)
-            elif part == "captions" and encoder:
-                new = await run_captions(run, root, encoder, agent, single, load_prompts(), style)
+            if part == "encoder":
+                new = run_encoder(run, sets)
+            elif part == "captions":
+                new = await run_captions(run, sets, agent, single, load_prompts(), style)
             elif part == "questions":
                 new = await run_questions(run, root, agent, single)
             elif part == "scenes" and encoder:

@@ -25,7 +25,7 @@ from rsagent.model.checkpoint import EMBEDDED
 
 async def measure(checkpoint: Path, n: int) -> list[Table]:
     """The speed tables of a checkpoint."""
-    async with RSAgent("local", checkpoint=checkpoint) as agent:
+    async with RSAgent("local", checkpoint=checkpoint, expert_timeout_s=600) as agent:
         return await run_speed(checkpoint, agent, n=n)
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rsagent.engines.base import Engine
     from rsagent.imagery import ImageSource
     from rsagent.prompts import Prompts
+    from rsagent.schemas import Task
 
 T = TypeVar("T")
 Picture = Callable[[], "ImageSource"]
@@ -121,35 +122,48 @@ class Question:
     words: str
 
 
+@dataclass(frozen=True)
+class Said:
+    """What the model said, which expert said it, and which experts failed."""
+
+    text: str
+    expert: str
+    missing: tuple[str, ...] = ()
+
+
+Put = Callable[[Question], Awaitable[Said]]
+
+
 async def caption_all(agent: RSAgent, run: Run, name: str, pictures: Mapping[str, Picture], style: str) -> dict[str, str]:
     """`Caption.text` for each picture, from the file where it is there already.
 
-    A picture that the model could not describe gets "" (it scores nothing) and is tried again next time; how many is
-    said on stderr.
+    A picture that the model could not describe gets "", which scores nothing; a partial caption is scored as it is.
+    Both are said on stderr and tried again next time.
     """
     kept = run.predictions(name)
     todo = [key for key in pictures if key not in kept]
-    failed: dict[str, str] = {}
+    progress, troubles = Progress(name, len(todo)), Troubles(name)
     if todo:
-        progress = Progress(name, len(todo))
         async with aclosing(agent.caption_many((pictures[key]() for key in todo), style)) as described:
             async for done in described:
                 key, result = todo[done.index], done.result
                 if isinstance(result, RSAgentError):
-                    failed[key] = str(result)
+                    troubles.failed(key, result)
+                elif result.partial:
+                    troubles.partial(key, result.text, result.missing)
                 else:
-                    kept.add(key, **result.model_dump(include={"text", "theme", "objects", "relations", "partial"}))
+                    kept.add(key, **result.model_dump(include={"text", "theme", "objects", "relations"}))
                 progress.advance()
-    _report(name, failed)
-    return {key: kept[key]["text"] if key in kept else "" for key in pictures}
+    troubles.report()
+    return {key: kept[key]["text"] if key in kept else troubles.texts[key] for key in pictures}
 
 
 async def answer_all(agent: RSAgent, run: Run, name: str, questions: Sequence[Question]) -> list[str]:
-    """`Answer.text` for each question in order, kept and resumed as by `caption_all`."""
+    """`Answer.text` for each question in order, kept and tried again as by `caption_all`."""
 
-    async def put(asked: Question) -> dict[str, Any]:
+    async def put(asked: Question) -> Said:
         answer = await agent.ask(asked.picture(), asked.words)
-        return answer.model_dump(include={"text", "expert", "partial"})
+        return Said(answer.text, answer.expert, tuple(answer.missing))
 
     return await _ask_all(run, name, questions, put)
 
@@ -170,59 +184,49 @@ async def single_captions(
     """What stage I's single LLM says of each picture: the engine without graph, router and composer."""
     instruction = prompts.caption_instruction(style)
     asked = [Question(key, picture, instruction) for key, picture in pictures.items()]
-
-    async def put(item: Question) -> dict[str, Any]:
-        return {"text": await _single(engine, item, "caption", style)}
-
-    return dict(zip(pictures, await _ask_all(run, name, asked, put), strict=True))
+    texts = await _ask_all(run, name, asked, lambda item: _single(engine, item, "caption"))
+    return dict(zip(pictures, texts, strict=True))
 
 
 async def single_answers(engine: Engine, run: Run, name: str, questions: Sequence[Question]) -> list[str]:
     """What stage I's single LLM answers to each question, in order."""
-
-    async def put(item: Question) -> dict[str, Any]:
-        return {"text": await _single(engine, item, "answer", "")}
-
-    return await _ask_all(run, name, questions, put)
+    return await _ask_all(run, name, questions, lambda item: _single(engine, item, "answer"))
 
 
-async def _single(engine: Engine, asked: Question, task: Any, style: str) -> str:
+async def _single(engine: Engine, asked: Question, task: Task) -> Said:
     facts = await engine.prepare(asked.picture())
-    style = style if style in engine.styles else ""
-    prompt = (await engine.route(facts.sha256, asked.words, task, style=style))[0]
-    return "".join([piece async for piece in engine.generate(prompt)]).strip()
+    prompt = (await engine.route(facts.sha256, asked.words, task))[0]
+    return Said("".join([piece async for piece in engine.generate(prompt)]).strip(), prompt.expert)
 
 
-async def _ask_all(run: Run, name: str, questions: Sequence[Question], put: Callable[[Question], Any]) -> list[str]:
+async def _ask_all(run: Run, name: str, questions: Sequence[Question], put: Put) -> list[str]:
     kept = run.predictions(name)
     todo = [asked for asked in questions if asked.key not in kept]
-    failed: dict[str, str] = {}
-    if todo:
-        progress = Progress(name, len(todo))
-        async for asked, result in _several(todo, put):
-            if isinstance(result, RSAgentError):
-                failed[asked.key] = str(result)
-            else:
-                kept.add(asked.key, question=asked.words, **result)
-            progress.advance()
-    _report(name, failed)
-    return [kept[asked.key]["text"] if asked.key in kept else "" for asked in questions]
+    progress, troubles = Progress(name, len(todo)), Troubles(name)
+    async for asked, said in _several(todo, put):
+        if isinstance(said, RSAgentError):
+            troubles.failed(asked.key, said)
+        elif said.missing:
+            troubles.partial(asked.key, said.text, said.missing)
+        else:
+            kept.add(asked.key, question=asked.words, text=said.text, expert=said.expert)
+        progress.advance()
+    troubles.report()
+    return [kept[asked.key]["text"] if asked.key in kept else troubles.texts[asked.key] for asked in questions]
 
 
-async def _several(
-    questions: Sequence[Question], put: Callable[[Question], Any]
-) -> AsyncIterator[tuple[Question, dict[str, Any] | RSAgentError]]:
+async def _several(questions: Sequence[Question], put: Put) -> AsyncIterator[tuple[Question, Said | RSAgentError]]:
     """Put the questions, as many at a time as `RSAgent.caption_many` does; each is given when its answer is there."""
     from rsagent.agent import CONCURRENCY
 
-    async def one(asked: Question) -> tuple[Question, dict[str, Any] | RSAgentError]:
+    async def one(asked: Question) -> tuple[Question, Said | RSAgentError]:
         try:
             return asked, await put(asked)
         except RSAgentError as error:
             return asked, error
 
     waiting = iter(questions)
-    running: set[asyncio.Task[tuple[Question, dict[str, Any] | RSAgentError]]] = set()
+    running: set[asyncio.Task[tuple[Question, Said | RSAgentError]]] = set()
     try:
         while True:
             while len(running) < CONCURRENCY and (asked := next(waiting, None)) is not None:
@@ -236,6 +240,30 @@ async def _several(
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+class Troubles:
+    """What went wrong in one set: the texts that are scored all the same, and one line about each kind of trouble."""
+
+    def __init__(self, name: str):
+        self.texts: dict[str, str] = {}
+        self._name = name
+        self._reasons: dict[str, list[str]] = {}
+
+    def failed(self, key: str, error: RSAgentError) -> None:
+        """Nothing was said: an empty text is scored."""
+        self.texts[key] = ""
+        self._reasons.setdefault("got nothing and score nothing", []).append(f"{key}: {error}")
+
+    def partial(self, key: str, text: str, missing: Sequence[str]) -> None:
+        """An expert failed: what the others said is scored."""
+        self.texts[key] = text
+        self._reasons.setdefault("are partial", []).append(f"{key}: without {', '.join(missing)}")
+
+    def report(self) -> None:
+        """Say it on stderr."""
+        for what, reasons in self._reasons.items():
+            say(f"{self._name}: {len(reasons)} {what}, first {reasons[0]}")
 
 
 class Progress:
@@ -266,9 +294,3 @@ class Progress:
 def say(message: str) -> None:
     """One line for people, on stderr."""
     print(message, file=sys.stderr, flush=True)
-
-
-def _report(name: str, failed: Mapping[str, str]) -> None:
-    if failed:
-        key, reason = next(iter(failed.items()))
-        say(f"{name}: {len(failed)} got nothing and score nothing, first {key}: {reason}")

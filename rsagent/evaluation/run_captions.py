@@ -60,9 +60,7 @@ def caption_sets(run: Run, root: Path) -> list[CaptionSet]:
     bleu = Asked(0.68) if run.best else Asked(0.62, 0.75)
     asked = {"CIDEr": Asked(3.45 if run.best else 3.25, 3.96), "BLEU-4": bleu, "CIDEr over lookup": over}
     return [
-        CaptionSet(
-            "ucm-test", "UC Merced captions, test", "ucm", _part(ucm, "train"), run.first(_part(ucm, "test")), asked
-        ),
+        CaptionSet("ucm-test", "UC Merced captions, test", "ucm", _part(ucm, "train"), run.first(_part(ucm, "test")), asked),
         CaptionSet(
             "rsicd-val",
             "RSICD captions, val",
@@ -90,8 +88,7 @@ def see(run: Run, chosen: CaptionSet, encoder: Encoder) -> Seen:
 
 async def run_captions(
     run: Run,
-    root: Path,
-    encoder: Encoder,
+    sets: Sequence[tuple[CaptionSet, Seen]],
     agent: RSAgent,
     single: Engine | None,
     prompts: Prompts,
@@ -101,18 +98,17 @@ async def run_captions(
 
     Args:
         run: which checkpoint, and where predictions are kept.
-        root: the folder of the data sets.
-        encoder: the checkpoint's image encoder.
+        sets: what is reported, and what the checkpoint's image encoder makes of it.
         agent: the checkpoint as a user gets it.
         single: stage I's single LLM, or None where the checkpoint has none.
         prompts: the words of the styles.
         style: caption both sets in this style: for a checkpoint trained on one of them alone.
     """
     tables: list[Table] = []
-    for chosen in caption_sets(run, root):
+    for chosen, seen in sets:
         wanted = style or chosen.style
         said = await _model_rows(run, chosen, agent, single, prompts, wanted)
-        said |= _floor_rows(chosen, see(run, chosen, encoder), next(iter(said.values())), run.seed)
+        said |= _floor_rows(chosen, seen, next(iter(said.values())), run.seed)
         note = "" if style is None else f"Written in the style {style}."
         asked = chosen.asked if style is None and run.limit is None else NOTHING_ASKED
         tables.append(_table(run, chosen.title, chosen.images, said, asked, note))
@@ -133,9 +129,7 @@ async def _model_rows(
     way = "write" if style in read_config(run.checkpoint).composer_styles else "join"
     rows = {
         f"rs-moe, {way} ({style})": await caption_all(agent, run, f"captions-{chosen.name}-{style}", pictures, style),
-        "rs-moe, join (detailed)": await caption_all(
-            agent, run, f"captions-{chosen.name}-detailed", pictures, "detailed"
-        ),
+        "rs-moe, join (detailed)": await caption_all(agent, run, f"captions-{chosen.name}-detailed", pictures, "detailed"),
     }
     if single is not None:
         name = f"captions-{chosen.name}-{style}-single"
@@ -154,9 +148,7 @@ def _floor_rows(chosen: CaptionSet, seen: Seen, said: Mapping[str, str], seed: i
     return {
         "shuffled image": {key: said[keys[int(other)]] for key, other in zip(keys, order, strict=True)},
         "random training caption": random_captions(captions, keys, seed=seed),
-        "nearest neighbour's caption": dict(
-            zip(keys, neighbour_captions(captions, seen.train, seen.images), strict=True)
-        ),
+        "nearest neighbour's caption": dict(zip(keys, neighbour_captions(captions, seen.train, seen.images), strict=True)),
         LOOKUP: {key: lookup[label] for key, label in zip(keys, predicted, strict=True)},
         "true-class lookup": {key: lookup.get(label or "", "") for key, label in zip(keys, true, strict=True)},
     }

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rsagent.agent import RSAgent
 from rsagent.errors import EngineError
 from rsagent.evaluation.intervals import Figure
 from rsagent.evaluation.run import say
@@ -29,7 +30,7 @@ from rsagent.evaluation.table import Asked, Column, Row, Table
 from rsagent.model.checkpoint import read_config
 
 if TYPE_CHECKING:
-    from rsagent.agent import Described, RSAgent
+    from rsagent.agent import Described
     from rsagent.model.config import RSMoEConfig
 
 MANY = 32
@@ -78,7 +79,8 @@ async def run_speed(checkpoint: Path, agent: RSAgent, *, n: int = 20) -> list[Ta
     say("speed: new processes")
     tables.append(_processes(checkpoint, pictures, max(3, n // 5)))
     say(f"speed: {CALLERS} callers")
-    tables.append(await _callers(agent, pictures))
+    async with RSAgent("local", checkpoint=checkpoint, expert_timeout_s=_TIMEOUT_S) as other:
+        tables.append(await _callers(agent, other, pictures))
     return tables
 
 
@@ -193,17 +195,17 @@ def _rsagent(arguments: Sequence[str], folder: str) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-async def _callers(agent: RSAgent, pictures: Pictures) -> Table:
-    """How many callers, all at once, get word for word what they get one after another."""
+async def _callers(agent: RSAgent, other: RSAgent, pictures: Pictures) -> Table:
+    """How many callers get from `other`, all at once and with nothing kept, what they get from `agent` one by one."""
     turns = [(pictures.scenes[caller % _SCENES], caller) for caller in range(CALLERS)]
 
-    async def call(picture: NDArray[np.uint8], caller: int) -> str:
+    async def call(of: RSAgent, picture: NDArray[np.uint8], caller: int) -> str:
         if caller % 4 == 0:
-            return (await agent.caption(picture)).text
-        return (await agent.ask(picture, _QUESTIONS[caller // _SCENES % len(_QUESTIONS)])).text
+            return (await of.caption(picture)).text
+        return (await of.ask(picture, _QUESTIONS[caller // _SCENES % len(_QUESTIONS)])).text
 
-    alone = [await call(*turn) for turn in turns]
-    together = await asyncio.gather(*(call(*turn) for turn in turns))
+    alone = [await call(agent, *turn) for turn in turns]
+    together = await asyncio.gather(*(call(other, *turn) for turn in turns))
     same = sum(one == other for one, other in zip(alone, together, strict=True))
     row = Row("same words as one by one", {"callers": Figure(same, CALLERS)}, {"callers": Asked(CALLERS)})
     return Table("Parallel callers", [Column("callers", digits=0)], [row])

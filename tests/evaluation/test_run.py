@@ -62,6 +62,16 @@ async def test_answers_come_in_the_order_of_the_questions(run):
     assert await single_answers(engine, run, "single", questions) == [f"{n}" for n in range(40)]
 
 
+async def test_a_partial_caption_is_scored_but_not_kept(run, tmp_path, capsys):
+    engine = ScriptedEngine(SAID, failures={"object": "out of memory"})
+    agent = RSAgent(engine)
+    said = await caption_all(agent, run, "set", {"a.png": partial(grey, 1)}, "detailed")
+    assert said == {"a.png": "An airport. The planes are near a road."}
+    assert "set: 1 are partial, first a.png: without object" in capsys.readouterr().err
+    engine.failures.clear()
+    assert "Two planes." in (await caption_all(agent, run, "set", {"a.png": partial(grey, 1)}, "detailed"))["a.png"]
+
+
 def test_a_line_cut_short_by_a_kill_is_dropped_and_the_file_goes_on(tmp_path):
     path = tmp_path / "set.jsonl"
     first = Predictions(path)
