@@ -106,7 +106,9 @@ class Collator:
         }
 
     def _sequence(self, row: Row) -> tuple[list[int], list[int], list[int]]:
-        """Token ids, segments and labels; a label stands where its token is predicted."""
+        """Token ids, segments and labels; a label stands where its token is predicted. Nothing where nothing is to be told."""
+        if not row.targets:
+            return [], [], []
         ids: list[int] = list(self.tokenizer(row.prompt)["input_ids"])[-_MAX_TOKENS:]  # type: ignore[arg-type]
         segment, labels = [0] * len(ids), [IGNORE] * len(ids)
         bos, eos = int(self.tokenizer.bos_token_id or 1), int(self.tokenizer.eos_token_id or 2)

@@ -45,7 +45,7 @@ class Row:
         image: index of the picture's features.
         instruction: what the Q-Former and the router read.
         prompt: what the LLM reads after F_VLM and the soft prompt.
-        targets: texts the LLM learns to write, each on its own behind the same prefix.
+        targets: texts the LLM learns to write, each on its own behind the same prefix; none: only the read-out learns.
         adapter: "single", an expert, or "composer".
         needed: for the gate, which experts the instruction needs; empty where the gate learns nothing.
         answer: the short answer, for the auxiliary read-out of the Q-Former; "" for captions.
@@ -82,6 +82,7 @@ class Corpus:
     experts: tuple[str, ...]
     scene_share: float
     seed: int
+    looks: int = 0
 
     def sample(self, index: int, stage: Stage) -> list[Row]:
         """The rows of the `index`-th sample of a stage."""
@@ -104,9 +105,12 @@ class Corpus:
             yield Row(rng.choice(picture.images), instruction, prompt, captions, "single", "caption")
         if stage == "base" and rng.random() < 0.5:
             yield from self._aspect_row(picture, rng.choice(self.experts), rng, "single")
-        for question, answer, kind in _some(picture.questions, 3 if rendered else 1, rng):
+        told = 3 if rendered else 1
+        asked = _some(picture.questions, told + (self.looks if stage == "base" else 0), rng)
+        for index, (question, answer, kind) in enumerate(asked):
             prompt = self.prompts.single_text("answer", question)
-            yield Row(_view(picture, kind, rng), question, prompt, (answer,), "single", "answer", answer=answer)
+            targets = (answer,) if index < told else ()  # the rest costs the Q-Former's pass alone, a third of a row
+            yield Row(_view(picture, kind, rng), question, prompt, targets, "single", "answer", answer=answer)
 
     def _moe_rows(self, picture: Picture, rng: random.Random) -> Iterator[Row]:
         """Stage II: one expert an image, on its own aspect and its own questions; the composer on half of the images."""
@@ -152,11 +156,12 @@ def read_corpus(
     views: int,
     scene_share: float,
     seed: int,
+    looks: int = 0,
     only: str | None = None,
 ) -> tuple[Corpus, list[Path]]:
     """The training corpus, and the files whose features it expects, `views` rows each, before those of the scenes.
 
-    `only` keeps one caption data set ("ucm" or "rsicd"), for measuring how one carries over to the other.
+    `looks` is how many questions an image has for the read-out alone in `base`; `only` keeps one caption data set ("ucm" or "rsicd"), for measuring how one carries over to the other.
 
     Raises:
         UserError: a data set is missing or damaged.
@@ -174,7 +179,7 @@ def read_corpus(
                 [(q.question, q.answer, q.type) for q in s.questions])
         for i, s in enumerate(scenes)
     ]  # fmt: skip
-    return Corpus(pictures, prompts, tuple(experts), scene_share, seed), files
+    return Corpus(pictures, prompts, tuple(experts), scene_share, seed, looks), files
 
 
 def training_images(root: Path) -> dict[str, list[CaptionedImage]]:

@@ -61,10 +61,10 @@ class LanguageTask(nn.Module):
         """Weighted mean over target tokens. Rows come sorted by length; two halves waste less on padding than one."""
         total = seen.projected.new_zeros(())
         weights = seen.projected.new_zeros(())
-        half = len(batch["ids"]) // 2 or len(batch["ids"])
-        for part in (slice(0, half), slice(half, None)):
-            ids = batch["ids"][part]
-            if not len(ids):
+        first = int((batch["segment"] < 0).all(1).sum())  # rows that are only looked at have no tokens
+        middle = (first + len(batch["ids"]) + 1) // 2
+        for part in (slice(first, middle), slice(middle, len(batch["ids"]))):
+            if part.start >= part.stop:
                 continue
             length = int((batch["segment"][part] >= 0).sum(1).max())
             labels = batch["labels"][part, :length]
@@ -74,7 +74,7 @@ class LanguageTask(nn.Module):
             weight = batch["weight"][part][:, None].expand_as(labels)[chosen]
             total = total + (losses * weight).sum()
             weights = weights + weight.sum()
-        return total / weights
+        return total / weights.clamp(min=1.0)
 
     def _logits(
         self, seen: VLMFeatures, routing: Routing | None, batch: dict[str, Tensor], part: slice, length: int

@@ -53,6 +53,7 @@ class StageRecipe(_Part):
     samples: int = Field(description="images seen in all (an image brings its captions and questions)")
     batch: int = 48
     scene_share: float = Field(0.4, ge=0, le=1)
+    looks: int = Field(0, ge=0, description="further questions an image for the Q-Former's read-out alone (base)")
     lr: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = Field(0.05, ge=0, le=1, description="share of the steps in which the learning rate rises")

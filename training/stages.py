@@ -68,7 +68,7 @@ def prepare(recipe: Recipe, data: Path, out: Path, encoder: ImageEncoder, progre
     texts = scene_texts(recipe.scenes, cache, lambda done, count: progress("scene texts", done, count))
     corpus, files = read_corpus(
         data, load_prompts(), recipe.network.experts, texts,
-        views=recipe.views, scene_share=recipe.base.scene_share, seed=recipe.seed,
+        views=recipe.views, scene_share=recipe.base.scene_share, seed=recipe.seed, looks=recipe.base.looks,
     )  # fmt: skip
     bank = picture_bank(files, recipe.image_size, cache, lambda done, count: progress("pictures", done, count))
     real = feature_store(
