@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsagent.agent import RSAgent
-from rsagent.cli.console import decorated, result, say, terminal
+from rsagent.cli.console import decorated, quiet_libraries, result, say, terminal
 from rsagent.cli.picture import router_picture, save_picture
 from rsagent.cli.runtime import check_picture, open_agent
 from rsagent.cli.show import caption_lines, frame_answer, frame_caption, frame_trace, said, trace_lines
@@ -130,6 +130,7 @@ async def demo(image: Path | None) -> None:
 
 def main() -> int:
     """Run the tour; what goes wrong is one line."""
+    quiet_libraries()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("image", nargs="?", type=Path, help="a picture of yours; left out: rendered scenes")
     try:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -70,3 +71,11 @@ def counting(total: int, console: Console | None) -> Generator[Callable[[], None
     with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as progress:
         task = progress.add_task("", total=total)
         yield lambda: progress.advance(task)
+
+
+def quiet_libraries() -> None:
+    """Keep back the loading bars, the advice and the coming changes of libraries: nobody asked for them."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module="(transformers|peft|torch)")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import warnings
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +16,7 @@ from typer.core import TyperGroup
 
 from rsagent import __version__
 from rsagent.cli import ask, caption, config, doctor, explain, model, train
-from rsagent.cli.console import say
+from rsagent.cli.console import quiet_libraries, say
 from rsagent.errors import RSAgentError
 
 
@@ -91,11 +90,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # a stream that somebody put in its place
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    # Loading bars, advice and coming changes of libraries are not what the user asked for.
-    warnings.filterwarnings("ignore", category=FutureWarning, module="(transformers|peft|torch)")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    quiet_libraries()
     app(prog_name="rsagent")
 
 
