@@ -97,7 +97,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder of the data sets (default: $RSAGENT_DATA)")
     parser.add_argument("--runs", type=Path, default=Path("runs/evaluation"), help="folder that keeps predictions")
     parser.add_argument("--only", choices=PARTS, action="append", help="this part alone; may be given several times")
-    parser.add_argument("--limit", type=int, metavar="N", help="the first N images of each set, for a quick look")
+    parser.add_argument("--limit", type=int, metavar="N", help="N images of each set, for a quick look")
     parser.add_argument("--style", help="caption both sets in this style, for a checkpoint trained on one of them")
     parser.add_argument("--best", action="store_true", help="the slower, better decoding")
     parser.add_argument("--meteor", action="store_true", help="METEOR too (needs 2 GB of memory)")

@@ -37,7 +37,7 @@ _EVERY_S = 15.0  # between two lines of progress
 class Run:
     """What is evaluated, and where its words are kept.
 
-    `limit` takes only the first so many images of each set: for a quick look; no floor is held against that.
+    `limit` takes only so many images of each set: for a quick look; no floor is held against that.
     """
 
     checkpoint: Path
@@ -65,9 +65,12 @@ class Run:
             raise UserError(f"{folder}: cannot be made ({error.strerror}); give another --runs folder") from error
         return cls(checkpoint, folder, **options)
 
-    def first(self, items: Iterable[T]) -> list[T]:
-        """`items`, or as many of them as `limit` allows."""
-        return list(items)[: self.limit]
+    def some(self, items: Iterable[T]) -> list[T]:
+        """`items`, or as many of them as `limit` allows, evenly spaced: neighbours in a file are of one class."""
+        every = list(items)
+        if self.limit is None or self.limit >= len(every):
+            return every
+        return [every[place * len(every) // self.limit] for place in range(self.limit)]
 
     def predictions(self, name: str) -> Predictions:
         """What was said so far in the set `name`; other decoding is another set."""

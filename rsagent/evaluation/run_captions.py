@@ -60,13 +60,13 @@ def caption_sets(run: Run, root: Path) -> list[CaptionSet]:
     bleu = Asked(0.68) if run.best else Asked(0.62, 0.75)
     asked = {"CIDEr": Asked(3.45 if run.best else 3.25, 3.96), "BLEU-4": bleu, "CIDEr over lookup": over}
     return [
-        CaptionSet("ucm-test", "UC Merced captions, test", "ucm", _part(ucm, "train"), run.first(_part(ucm, "test")), asked),
+        CaptionSet("ucm-test", "UC Merced captions, test", "ucm", _part(ucm, "train"), run.some(_part(ucm, "test")), asked),
         CaptionSet(
             "rsicd-val",
             "RSICD captions, val",
             "rsicd",
             _part(rsicd, "train"),
-            run.first(_part(rsicd, "val")),
+            run.some(_part(rsicd, "val")),
             {"CIDEr": Asked(2.45, 2.80), "CIDEr over lookup": over},
         ),
     ]

@@ -53,7 +53,7 @@ async def run_questions(run: Run, root: Path, agent: RSAgent, single: Engine | N
     """The table of RSIVQA's questions on UC Merced, val and test together."""
     items = read_rsivqa_ucm(root, drop_faulty=False)  # the prior knows the faulty questions too, and is harder to beat
     reported = [item for item in items if item.split in ("val", "test")]
-    kept = set(run.first(dict.fromkeys(item.path.name for item in reported)))
+    kept = set(run.some(dict.fromkeys(item.path.name for item in reported)))
     reported = [item for item in reported if item.path.name in kept]
     pictures: dict[str, Picture] = {item.path.name: (lambda path=item.path: path) for item in reported}
     chosen = QuestionSet(
@@ -78,14 +78,10 @@ async def question_table(
     """
     said = {MODEL: await answer_all(agent, run, f"answers-{chosen.name}", chosen.questions)}
     if single is not None:
-        said["stage I, single LLM"] = await single_answers(
-            single, run, f"answers-{chosen.name}-single", chosen.questions
-        )
+        said["stage I, single LLM"] = await single_answers(single, run, f"answers-{chosen.name}-single", chosen.questions)
     shuffled = chosen.shuffled(pictures, run.seed)
     said["shuffled image"] = await answer_all(agent, run, f"answers-{chosen.name}-shuffled", shuffled)
-    said[PRIOR] = [
-        chosen.prior.answer(asked.words, kind) for asked, kind in zip(chosen.questions, chosen.types, strict=True)
-    ]
+    said[PRIOR] = [chosen.prior.answer(asked.words, kind) for asked, kind in zip(chosen.questions, chosen.types, strict=True)]
     scores = {
         name: score_questions(answers, chosen.truths, chosen.types, chosen.images, seed=run.seed)
         for name, answers in said.items()

@@ -74,7 +74,7 @@ async def run_scenes(run: Run, encoder: Encoder, agent: RSAgent, single: Engine 
     """The tables of the rendered scenes' test set: questions, then captions."""
     from rsagent.training.scene_sets import TEST_SET
 
-    chosen = read_scenes(TEST_SET.name, run.first(TEST_SET.seeds()))
+    chosen = read_scenes(TEST_SET.name, run.some(TEST_SET.seeds()))
     name = f"scenes-{TEST_SET.name}-v{TEST_SET.version}"
     questions = _question_set(name, chosen)
     return [

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsagent.agent import RSAgent
-from rsagent.errors import EngineError
+from rsagent.errors import EngineError, RSAgentError
 from rsagent.evaluation.intervals import Figure
 from rsagent.evaluation.run import say
 from rsagent.evaluation.table import Asked, Column, Row, Table
@@ -200,9 +200,12 @@ async def _callers(agent: RSAgent, other: RSAgent, pictures: Pictures) -> Table:
     turns = [(pictures.scenes[caller % _SCENES], caller) for caller in range(CALLERS)]
 
     async def call(of: RSAgent, picture: NDArray[np.uint8], caller: int) -> str:
-        if caller % 4 == 0:
-            return (await of.caption(picture)).text
-        return (await of.ask(picture, _QUESTIONS[caller // _SCENES % len(_QUESTIONS)])).text
+        try:
+            if caller % 4 == 0:
+                return (await of.caption(picture)).text
+            return (await of.ask(picture, _QUESTIONS[caller // _SCENES % len(_QUESTIONS)])).text
+        except RSAgentError as error:  # one alone would have to meet it too
+            return f"{type(error).__name__}: {error}"
 
     alone = [await call(agent, *turn) for turn in turns]
     together = await asyncio.gather(*(call(other, *turn) for turn in turns))
@@ -232,4 +235,4 @@ def _machine() -> str:
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"Median and 10th to 90th percentile; {torch.get_num_threads()} threads, {cores} cores."
+    return f"Median and 10th to 90th percentile; threads: {torch.get_num_threads()}, cores: {cores}."

@@ -129,7 +129,7 @@ def _cell(row: Row, column: Column) -> str:
     if figure is None:
         return "-"
     text = _number(figure.value, column)
-    if figure.low is not None and figure.high is not None:
+    if math.isfinite(figure.value) and figure.low is not None and figure.high is not None:
         text += f" [{_number(figure.low, column)}, {_number(figure.high, column)}]"
     return text
 

@@ -42,8 +42,8 @@ class TestWithJava:
         monkeypatch.setenv("PATH", "/nowhere")  # no other Java is needed
 
     def test_tokens_are_lower_case_words_without_punctuation_one_result_a_sentence(self):
-        sentences = ["A Red boat, moored: here!", "", "It's\ntwo\u2028lines -- 3.5 m.", "naïve café 船"]
-        assert tokenize(sentences) == ["a red boat moored here", "", "it 's two lines 3.5 m", "naïve café 船"]
+        sentences = ["A Red boat, moored: here!", "", "It's\ntwo\u2028lines -- 3.5 metres.", "naïve café 船"]
+        assert tokenize(sentences) == ["a red boat moored here", "", "it 's two lines 3.5 metres", "naïve café 船"]
 
     def test_bleu_and_rouge_by_hand(self):
         said = {"a": "there is a red boat", "b": "there is a red boat"}

@@ -146,6 +146,12 @@ async def test_a_model_that_looks_beats_the_prior_and_loses_on_shuffled_images(r
     assert rows["count"].asked == {OVER: Asked(0.5)}
 
 
+def test_a_quick_look_is_spread_over_the_set(tmp_path):
+    items = list(range(100))
+    assert Run(tmp_path, tmp_path, limit=4).some(items) == [0, 25, 50, 75]
+    assert Run(tmp_path, tmp_path, limit=400).some(items) == Run(tmp_path, tmp_path).some(items) == items
+
+
 async def test_a_quick_look_is_held_against_no_floor(tmp_path):
     chosen, pictures = question_set(3)
     table = await question_table(Run(tmp_path, tmp_path, limit=3), chosen, pictures, RSAgent(Reader()), None)
