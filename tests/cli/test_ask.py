@@ -15,9 +15,7 @@ def test_piped_the_answer_is_all_of_stdout(cli, script, picture):
 
 
 def test_json_names_the_expert_and_the_evidence(cli, script, picture):
-    script(
-        answers={"theme": "no", "object": "yes", "relation": "left"}, gate={"theme": 0.5, "object": 0.9, "relation": 0}
-    )
+    script(answers={"theme": "no", "object": "yes", "relation": "left"}, gate={"theme": 0.5, "object": 0.9, "relation": 0})
     record = json.loads(cli("ask", "--json", picture, "Is there a house?").stdout)
     assert (record["text"], record["expert"], record["path"]) == ("yes", "object", "field.png")
     assert [report["expert"] for report in record["evidence"]] == ["theme"]

@@ -147,9 +147,7 @@ def test_all_experts_failing_is_one_line(cli, script, picture):
 
 
 def test_a_contradiction_is_marked(cli, script, picture):
-    script(
-        answers={**SCRIPT, "object": "There are two houses and no cars.", "relation": "Cars are beside the houses."}
-    )
+    script(answers={**SCRIPT, "object": "There are two houses and no cars.", "relation": "Cars are beside the houses."})
     assert "conflict: relations name cars" in cli("caption", picture).stdout
 
 

@@ -26,11 +26,9 @@ def checkpoint(place: Path) -> Path:
     for name in ("model", "router", "llm/model", *adapters):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         save_file({"w": np.zeros((3, 4), np.float16)}, folder / f"{name}.safetensors")
-    for name, text in (
-        ("config.json", json.dumps(config)),
-        ("llm/config.json", "{}"),
-        ("tokenizer/tokenizer.json", "{}"),
-    ):
+    texts = {f"{name.removesuffix('model')}config.json": "{}" for name in adapters}
+    texts |= {"config.json": json.dumps(config), "llm/config.json": "{}", "tokenizer/tokenizer.json": "{}"}
+    for name, text in texts.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     return Path("mini")

@@ -15,9 +15,7 @@ HERE = {"digest": "0" * 64, "instruction": "Where?", "task": "answer"}
 def trace_of(attention: list[list[float]]) -> RouterTrace:
     facts = ImageFacts(sha256="0" * 64, name="x.png", width=60, height=40, bands=3, dtype="uint8", format="PNG")
     experts = [
-        ExpertTrace(
-            prompt=ExpertPrompt(expert=name, text="Where?", **HERE), nearest_words=["sea"], attention=attention
-        )
+        ExpertTrace(prompt=ExpertPrompt(expert=name, text="Where?", **HERE), nearest_words=["sea"], attention=attention)
         for name in ("theme", "object")
     ]
     return RouterTrace(image=facts, instruction="Where?", gate={"theme": 0.2, "object": 0.8}, experts=experts)
