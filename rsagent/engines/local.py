@@ -7,13 +7,14 @@ again costs only the words. Everything can be computed again from the picture, s
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from rsagent.engines.worker import BatchWorker
+from rsagent.engines.worker import BatchWorker, tell
 from rsagent.errors import EngineError, ImageLost, SettingsError
 from rsagent.imagery import MAX_PIXELS, ImageSource, LoadedImage, load_image
 from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest, load_checkpoint
@@ -35,26 +36,34 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class _Recent(OrderedDict[K, V], Generic[K, V]):
-    """The last `most` entries that were used."""
+class _Recent(Generic[K, V]):
+    """The last `most` entries that were used. The worker's thread and those of several event loops share it."""
 
     def __init__(self, most: int) -> None:
-        super().__init__()
-        self.most = most
+        self._most = most
+        self._entries: OrderedDict[K, V] = OrderedDict()
+        self._lock = threading.Lock()
 
     def remember(self, key: K, value: V) -> None:
         """Add an entry and forget the one unused for longest."""
-        self[key] = value
-        self.move_to_end(key)
-        while len(self) > self.most:
-            self.popitem(last=False)
+        with self._lock:
+            self._entries[key] = value
+            self._entries.move_to_end(key)
+            while len(self._entries) > self._most:
+                self._entries.popitem(last=False)
 
     def recall(self, key: K) -> V | None:
         """The entry, which counts as used now, or None."""
-        if key not in self:
-            return None
-        self.move_to_end(key)
-        return self[key]
+        with self._lock:
+            if key not in self._entries:
+                return None
+            self._entries.move_to_end(key)
+            return self._entries[key]
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._entries.clear()
 
 
 @dataclass
@@ -109,7 +118,7 @@ class LocalEngine:
         self._reading: dict[str, Any] = {"bands": bands, "max_pixels": max_pixels}
         self._images: _Recent[str, _Seen] = _Recent(_IMAGES)
         self._readings: _Recent[tuple[str, str], _Reading] = _Recent(_READINGS)
-        self._worker = BatchWorker({"look": self._look, "read": self._read, "write": self._write})
+        self._worker = BatchWorker({"look": self._look, "read": self._read, "trace": self._trace, "write": self._write})
 
     @classmethod
     def load(
@@ -135,10 +144,11 @@ class LocalEngine:
 
         folder = Path(checkpoint) if checkpoint is not None else EMBEDDED
         torch.manual_seed(seed)
+        place = _device(device)
+        kind = _dtype(dtype, place)
         network = load_checkpoint(folder)
         network.mix()
-        place = _device(device)
-        network.to(device=place, dtype=_dtype(dtype, place))
+        network.to(device=place, dtype=kind)
         return cls(
             network, checkpoint_digest(folder),
             prompts=prompts, best=best, single=single, bands=bands, max_pixels=max_pixels,
@@ -150,6 +160,7 @@ class LocalEngine:
         Raises:
             ImageError: the picture cannot be used.
         """
+        self._worker.check_open()
         loaded = await asyncio.to_thread(load_image, image, **self._reading)
         if self._images.recall(loaded.facts.sha256) is None:
             await self._worker.submit("look", loaded)
@@ -197,9 +208,7 @@ class LocalEngine:
         wanted = True
 
         def on_piece(piece: str) -> bool:
-            if wanted and not loop.is_closed():
-                loop.call_soon_threadsafe(pieces.put_nowait, piece)
-            return wanted
+            return wanted and tell(loop, pieces.put_nowait, piece)
 
         writing = asyncio.ensure_future(self._worker.submit("write", (prompt, reading, on_piece)))
         writing.add_done_callback(lambda _: pieces.put_nowait(_END))
@@ -212,11 +221,19 @@ class LocalEngine:
             writing.cancel()
 
     async def explain(self, digest: str, instruction: str, task: Task, *, style: str = "") -> RouterTrace:
-        """What the router did; see `Engine.explain`."""
+        """What the router did; see `Engine.explain`.
+
+        Raises:
+            ImageLost: the image was never prepared, or is no longer remembered.
+            EngineError: stage I's single LLM is asked, before which no router stands.
+        """
+        if self._single:
+            raise EngineError("stage I's single LLM has no router that could be explained: ask the experts")
         prompts = await self.route(digest, instruction, task, style=style)
-        traced = await asyncio.to_thread(self._trace, digest, instruction)
+        seen = self._seen(digest)
+        traced = await self._worker.submit("trace", (instruction, seen.tokens))
         return RouterTrace(
-            image=self._seen(digest).facts,
+            image=seen.facts,
             instruction=instruction,
             gate={prompt.expert: prompt.gate for prompt in prompts},
             experts=[
@@ -232,12 +249,14 @@ class LocalEngine:
         self._readings.clear()
 
     def _seen(self, digest: str) -> _Seen:
+        self._worker.check_open()
         seen = self._images.recall(digest)
         if seen is None:
             raise ImageLost(f"the picture {digest[:12]} is no longer in memory: prepare it again")
         return seen
 
     async def _recall(self, digest: str, instruction: str) -> _Reading:
+        self._worker.check_open()
         reading = self._readings.recall((digest, instruction))
         if reading is None:
             reading = await self._worker.submit("read", (digest, instruction, self._seen(digest).tokens))
@@ -291,10 +310,10 @@ class LocalEngine:
             return reading.projected
         return torch.cat([reading.projected, reading.soft_prompts[experts.index(expert)]])
 
-    def _trace(self, digest: str, instruction: str) -> dict[str, tuple[list[str], list[list[float]]]]:
+    def _trace(self, asked: Sequence[tuple[str, ImageTokens]]) -> Sequence[Any]:
         from rsagent.model.trace import trace
 
-        return trace(self.network, self._seen(digest).tokens, instruction)
+        return [trace(self.network, tokens, instruction) for instruction, tokens in asked]
 
 
 def _device(name: str) -> str:
@@ -303,7 +322,9 @@ def _device(name: str) -> str:
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
-    if not there.get(name.split(":")[0], False):
+    kind, _, index = name.partition(":")
+    known = not index or (index.isdecimal() and int(index) < (torch.cuda.device_count() if kind == "cuda" else 1))
+    if not there.get(kind, False) or not known:
         raise SettingsError(f"device '{name}' is not available here: choose {', '.join(d for d, ok in there.items() if ok)}")
     return name
 

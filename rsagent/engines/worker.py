@@ -38,8 +38,14 @@ class BatchWorker:
         self._handlers = dict(handlers)
         self._jobs: queue.Queue[_Job | None] = queue.Queue()
         self._closed = False
+        self._gate = threading.Lock()  # between "is it closed?" and the queue, or a job could come after the last one
         self._thread = threading.Thread(target=self._run, name="rsagent-torch", daemon=True)
         self._thread.start()
+
+    def check_open(self) -> None:
+        """Raise EngineError if the worker is closed."""
+        if self._closed:
+            raise EngineError("the local engine is closed: make a new one")
 
     async def submit(self, kind: str, payload: Any) -> Any:
         """Run one payload with others of its kind.
@@ -47,18 +53,19 @@ class BatchWorker:
         Raises:
             EngineError: the worker is closed, or the machine ran out of memory.
         """
-        if self._closed:
-            raise EngineError("the local engine is closed: make a new one")
         loop = asyncio.get_running_loop()
         job = _Job(kind, payload, loop, loop.create_future())
-        self._jobs.put(job)
+        with self._gate:
+            self.check_open()
+            self._jobs.put(job)
         return await job.future
 
     def close(self) -> None:
         """Finish what is in hand and stop the thread. Idempotent."""
-        if not self._closed:
-            self._closed = True
-            self._jobs.put(None)
+        with self._gate:
+            if not self._closed:
+                self._closed = True
+                self._jobs.put(None)
         self._thread.join()
 
     def _run(self) -> None:
@@ -90,8 +97,18 @@ def _serve(handler: Handler, jobs: Sequence[_Job]) -> None:
     except Exception as error:  # whatever it is, it belongs to those who wait, not to this thread
         outcome = [(job, None, _as_engine_error(error)) for job in jobs]
     for job, result, error in outcome:
-        if not job.loop.is_closed():
-            job.loop.call_soon_threadsafe(_settle, job.future, result, error)
+        tell(job.loop, _settle, job.future, result, error)
+
+
+def tell(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: Any) -> bool:
+    """Have `loop` call `callback` from another thread; False when the loop is closed, so that nobody waits any more."""
+    try:
+        loop.call_soon_threadsafe(callback, *arguments)
+    except RuntimeError:  # asking is_closed() first would leave a moment in which it closes
+        if not loop.is_closed():
+            raise
+        return False
+    return True
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
-from rsagent.errors import CheckpointError
+from rsagent.errors import CheckpointError, EngineError, RSAgentError
 from rsagent.model.config import FORMAT_VERSION, RSMoEConfig
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 EMBEDDED = Path(__file__).resolve().parent.parent / "weights" / "tiny"
 """The default checkpoint, which travels in the wheel."""
 
-_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
+_MOST_JSON = 1_000_000  # bytes of a configuration; real ones have a few thousand
 
 
 def read_config(folder: Path) -> RSMoEConfig:
@@ -47,17 +48,14 @@ def read_config(folder: Path) -> RSMoEConfig:
     """
     if not folder.is_dir():
         raise CheckpointError(f"no checkpoint folder at {folder}: give --checkpoint FOLDER, or leave it out for the default")
-    for file in folder.rglob("*"):
-        if file.suffix in _PICKLES:
-            raise CheckpointError(f"{file} is a pickle, which can run code: convert it to safetensors")
     path = folder / "config.json"
-    try:
-        raw = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{folder} is no RS-MoE checkpoint: it has no config.json") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    version = raw.get("format") if isinstance(raw, dict) else None
+    if not path.exists():  # first of all, or a mistaken `--checkpoint /` would be searched to its end
+        raise CheckpointError(f"{folder} is no RS-MoE checkpoint: it has no config.json")
+    raw = _read_json(path)
+    for file in folder.rglob("*"):
+        if file.suffix.lower() in _PICKLES:
+            raise CheckpointError(f"{file} is a pickle, which can run code: convert it to safetensors")
+    version = raw.get("format")
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{path} has format version {version!r}; this rsagent reads version {FORMAT_VERSION}")
     try:
@@ -67,8 +65,8 @@ def read_config(folder: Path) -> RSMoEConfig:
         where = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(f"{path}: {where}: {first['msg']}") from error
     needed = ["model.safetensors", "router.safetensors", "tokenizer/tokenizer.json"]
-    needed += [f"experts/{name}/adapter_model.safetensors" for name in config.experts]
-    needed += ["experts/composer/adapter_model.safetensors"] if config.composer_styles else []
+    for name in [*config.experts, *(["composer"] if config.composer_styles else [])]:
+        needed += [f"experts/{name}/adapter_config.json", f"experts/{name}/adapter_model.safetensors"]
     needed += ["llm/config.json", "llm/model.safetensors"] if config.llm == "llm" else []
     for name in needed:
         if not (folder / name).is_file():
@@ -80,7 +78,7 @@ def checkpoint_digest(folder: Path) -> str:
     """A digest of everything that decides what the checkpoint says: sha256 over its json and safetensors files."""
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*")):
-        if file.suffix in (".json", ".safetensors"):
+        if file.suffix in (".json", ".safetensors") and file.is_file():
             digest.update(file.relative_to(folder).as_posix().encode())
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
@@ -92,11 +90,13 @@ def load_checkpoint(folder: Path, *, adapters: list[str] | None = None) -> RSMoE
 
     Raises:
         CheckpointError: as `read_config`, or a tensor of a wrong name or shape, or an adapter that does not fit.
+        EngineError: the machine failed: out of memory, or the LLM is on a hub that cannot be reached.
     """
     config = read_config(folder)
     from rsagent.model.network import RSMoE
 
     network = RSMoE(config, _load_llm(folder, config), load_tokenizer(folder / "tokenizer"))
+    _check_vocabulary(network, folder)
     encoder = _read_tensors(folder / "model.safetensors")
     _fill(network.image_encoder, _part(encoder, "image_encoder."), folder / "model.safetensors", "image encoder")
     _fill(network.vlm_encoder, _part(encoder, "vlm_encoder."), folder / "model.safetensors", "VLM encoder")
@@ -114,6 +114,8 @@ def save_checkpoint(network: RSMoE, folder: Path, *, half: bool = True, card: st
     """
     from safetensors.torch import save_file
 
+    if network.mixed is not None:
+        raise ValueError("a network that was made ready for mixed batches has lost PEFT's layers: save it before `mix`")
     if folder.exists() and not (folder / "config.json").exists():
         raise CheckpointError(f"{folder} exists and is no checkpoint: choose another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -127,28 +129,38 @@ def save_checkpoint(network: RSMoE, folder: Path, *, half: bool = True, card: st
         network.tokenizer.save_pretrained(partial / "tokenizer")
         (partial / "config.json").write_text(network.config.model_dump_json(indent=2) + "\n", "utf-8")
         (partial / "README.md").write_text(card or f"# {network.config.name}\n", "utf-8")
-        partial.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(partial, folder)
+        for path in [partial, *partial.rglob("*")]:  # temporary folders and safetensors' files are the owner's alone
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        _replace_folder(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace_folder(new: Path, folder: Path) -> None:
+    """Rename `new` to `folder`; what was there is deleted only afterwards."""
+    if not folder.exists():
+        os.replace(new, folder)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    os.replace(folder, old / "was")
+    os.replace(new, folder)
+    shutil.rmtree(old)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """The tokenizer of a checkpoint.
 
     Raises:
-        CheckpointError: it cannot be read, or lacks the tokens that end a text and pad a batch.
+        CheckpointError: it cannot be read, or lacks the tokens that begin and end a text and pad a batch.
     """
     from transformers import PreTrainedTokenizerFast
 
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{folder} holds no tokenizer that can be read: {error}") from error
-    if tokenizer.pad_token_id is None or tokenizer.eos_token_id is None:
-        raise CheckpointError(f"the tokenizer in {folder} needs a padding and an end-of-text token")
+    except Exception as error:  # the Rust parser raises bare Exceptions
+        raise _failure(f"{folder} holds no tokenizer that can be read", error) from error
+    if None in (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id):
+        raise CheckpointError(f"the tokenizer in {folder} needs tokens for padding, begin and end of a text")
     return cast("PreTrainedTokenizerFast", tokenizer)
 
 
@@ -161,11 +173,12 @@ def _load_llm(folder: Path, config: RSMoEConfig) -> PreTrainedModel:
     if config.llm == "llm":  # small and on disk: a progress bar would only flicker
         logging.disable_progress_bar()
     try:
-        llm = AutoModelForCausalLM.from_pretrained(
-            place, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"the LLM '{place}' of {folder} cannot be loaded: {_line(error)}") from error
+        read: Any = AutoModelForCausalLM.from_pretrained
+        llm, found = read(place, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True)
+    except Exception as error:  # a damaged folder makes transformers raise almost anything
+        raise _failure(f"the LLM '{place}' of {folder} cannot be loaded", error) from error
+    if missing := sorted(cast("set[str]", found["missing_keys"])):  # transformers would go on with random weights
+        raise CheckpointError(f"the LLM '{place}' of {folder} lacks {len(missing)} tensors, such as {missing[0]}")
     width = int(llm.get_input_embeddings().weight.shape[1])
     if width != config.llm_dim:
         raise CheckpointError(f"the LLM '{place}' is {width} wide, config.json says {config.llm_dim}")
@@ -177,13 +190,51 @@ def _attach_adapters(network: RSMoE, folder: Path, wanted: list[str] | None) -> 
 
     names = wanted if wanted is not None else adapter_names(folder)
     for index, name in enumerate(names):
+        tensors = _adapter_tensors(folder / name)
         try:
             if index == 0:
                 network.llm = PeftModel.from_pretrained(network.llm, folder / name, adapter_name=name)
             else:
                 network.llm.load_adapter(folder / name, adapter_name=name)
-        except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
-            raise CheckpointError(f"the adapter {folder / name} does not fit the LLM: {_line(error)}") from error
+        except Exception as error:  # a damaged folder makes PEFT raise almost anything
+            raise _failure(f"the adapter {folder / name} does not fit the LLM", error) from error
+        if odd := sorted(tensors ^ _attached_tensors(network.llm, name)):  # PEFT only warns of them, or not even that
+            raise CheckpointError(f"the adapter {folder / name} does not fit the LLM: it lacks, or has too much, {odd[0]}")
+
+
+def _adapter_tensors(folder: Path) -> set[str]:
+    """The names of an adapter's tensors, after a look at what PEFT must not see.
+
+    PEFT would search the hub for missing files, fall back on a pickle, and import modules that a configuration names.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    file = folder / "adapter_model.safetensors"
+    if not file.is_file():
+        raise CheckpointError(f"{folder} is incomplete: adapter_model.safetensors is missing")
+    config = _read_json(folder / "adapter_config.json")
+    if config.get("peft_type") != "LORA" or config.get("megatron_config"):
+        raise CheckpointError(f"{folder / 'adapter_config.json'} is of no plain LoRA adapter, which an expert has to be")
+    try:
+        with cast(Any, safe_open)(file, "pt") as stored:
+            return set(cast("list[str]", stored.keys()))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{file} is damaged or no safetensors file: {_line(error)}") from error
+
+
+def _attached_tensors(llm: Any, name: str) -> set[str]:
+    from peft import get_peft_model_state_dict
+
+    return set(get_peft_model_state_dict(llm, adapter_name=name, save_embedding_layers=False))
+
+
+def _check_vocabulary(network: RSMoE, folder: Path) -> None:
+    """A token without an embedding would only be noticed when somebody's question holds it."""
+    tokens = len(network.tokenizer)
+    rows = int(network.llm.get_input_embeddings().weight.shape[0])
+    known = min(rows, network.config.vlm_encoder.vocabulary)
+    if tokens > known:
+        raise CheckpointError(f"the tokenizer of {folder} has {tokens} tokens, its networks know {known}")
 
 
 def adapter_names(folder: Path) -> list[str]:
@@ -209,10 +260,20 @@ def _save_llm(network: RSMoE, partial: Path, half: bool) -> None:
         llm.config.save_pretrained(partial / "llm")
         save_file(_stored(state, half), partial / "llm" / "model.safetensors", {"format": "pt"})
     if wrapped:
-        network.llm.save_pretrained(partial / "experts", selected_adapters=wrapped, safe_serialization=True)
+        network.llm.save_pretrained(partial / "experts", selected_adapters=wrapped, save_embedding_layers=False)
         (partial / "experts" / "README.md").unlink(missing_ok=True)
         for file in (partial / "experts").rglob("*.safetensors"):
             save_file(_stored(load_file(file), half), file, {"format": "pt"})
+        for file in (partial / "experts").rglob("adapter_config.json"):
+            _forget_place(file)
+
+
+def _forget_place(file: Path) -> None:
+    """PEFT notes the folder that the base LLM was loaded from: another machine has no such folder."""
+    config = json.loads(file.read_text("utf-8"))
+    if os.path.isabs(config.get("base_model_name_or_path") or ""):
+        config["base_model_name_or_path"] = ""
+        file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def _stored(state: dict[str, Tensor], half: bool) -> dict[str, Tensor]:
@@ -243,9 +304,36 @@ def _fill(module: Any, state: dict[str, Tensor], path: Path, what: str) -> None:
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
-        detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise CheckpointError(f"{path} does not fit the {what} of config.json: {detail}") from error
+        detail = str(error).split("\n", 1)[-1].strip()
+        raise CheckpointError(f"{path} does not fit the {what} of config.json: {_shortened(detail)}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if not path.is_file() or path.stat().st_size > _MOST_JSON:  # a pipe would wait for ever
+            raise CheckpointError(f"{path} is missing, no plain file, or too large for a configuration")
+        raw = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read: {_line(error)}") from error
+    if not isinstance(raw, dict):
+        raise CheckpointError(f"{path} holds no JSON object")
+    return cast("dict[str, Any]", raw)
+
+
+def _failure(what: str, error: Exception) -> RSAgentError:
+    """One line for what a library raised while it loaded: the folder's fault, or the machine's."""
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return EngineError(f"{what}: out of memory")
+    if "couldn't connect" in text:
+        return EngineError(f"{what}: the hub cannot be reached, and it is not in the cache")
+    return CheckpointError(f"{what}: {_line(error)}")
 
 
 def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return _shortened(str(error)) or type(error).__name__
+
+
+def _shortened(text: str) -> str:
+    line = text.strip().split("\n", 1)[0]
+    return line if len(line) <= 200 else f"{line[:200]} ..."

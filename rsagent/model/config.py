@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FORMAT_VERSION = 1
+ExpertName = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]{0,31}$")]
+"""Names a folder and a PEFT adapter, so it is short and holds neither slashes nor dots."""
 
 
 class _Part(BaseModel):
@@ -22,21 +26,27 @@ class VLMEncoderConfig(_Part):
     """InstructBLIP's Q-Former with anchored queries."""
 
     queries_side: int = Field(6, ge=1, le=24, description="queries a side: each is anchored to one of side x side regions")
-    dim: int = Field(256, ge=8)
-    token_dim: int = Field(128, ge=8, description="width of the image tokens that the queries attend to")
-    layers: int = Field(3, ge=1)
-    heads: int = Field(4, ge=1)
-    mlp: int = Field(768, ge=8)
-    vocabulary: int = Field(ge=8)
-    max_words: int = Field(64, ge=4, description="instruction tokens read; longer ones are cut")
-    scales: tuple[int, int] = Field((112, 1280), description="channels of the image encoder's two scales")
+    dim: int = Field(256, ge=8, le=16384)
+    token_dim: int = Field(128, ge=8, le=16384, description="width of the image tokens that the queries attend to")
+    layers: int = Field(3, ge=1, le=256)
+    heads: int = Field(4, ge=1, le=256)
+    mlp: int = Field(768, ge=8, le=65536)
+    vocabulary: int = Field(ge=8, le=1_000_000)
+    max_words: int = Field(64, ge=4, le=4096, description="instruction tokens read; longer ones are cut")
+    scales: tuple[Literal[112], Literal[1280]] = Field((112, 1280), description="channels of the image encoder's scales")
+
+    @model_validator(mode="after")
+    def _divides(self) -> VLMEncoderConfig:
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} cannot be shared among {self.heads} heads")
+        return self
 
 
 class RouterConfig(_Part):
     """The instruction router."""
 
-    soft_prompts: int = Field(8, ge=1, description="soft prompt vectors an expert")
-    rank: int = Field(32, ge=1)
+    soft_prompts: int = Field(8, ge=1, le=1024, description="soft prompt vectors an expert")
+    rank: int = Field(32, ge=1, le=4096)
 
 
 class RSMoEConfig(_Part):
@@ -48,12 +58,12 @@ class RSMoEConfig(_Part):
     vlm_encoder: VLMEncoderConfig
     router: RouterConfig = RouterConfig()
     llm: str = "llm"
-    llm_dim: int = Field(ge=8)
-    experts: list[str] = Field(min_length=1, max_length=4)
+    llm_dim: int = Field(ge=8, le=65536)
+    experts: list[ExpertName] = Field(min_length=1, max_length=4)
     composer_styles: list[str] = Field(default_factory=list, description="styles the composer adapter writes")
 
     @model_validator(mode="after")
     def _distinct(self) -> RSMoEConfig:
-        if len(set(self.experts)) != len(self.experts) or "composer" in self.experts:
-            raise ValueError("experts must have distinct names, none of them 'composer'")
+        if len(set(self.experts)) != len(self.experts) or {"composer", "single"} & set(self.experts):
+            raise ValueError("experts must have distinct names, none of them 'composer' or 'single'")
         return self

@@ -23,7 +23,8 @@ class DecodeRequest:
         text: the readable prompt.
         adapter: which adapter writes.
         max_tokens: tokens written at most.
-        on_piece: called with each piece of text, one a token (it may be empty); False stops this request.
+        on_piece: called with each piece of text, one a token (it may be empty); False stops this request. With beams it
+            gets an empty piece a step, and the text at the end.
         stopped: set when `on_piece` said so.
     """
 
@@ -45,6 +46,7 @@ def decode(network: RSMoE, requests: Sequence[DecodeRequest], *, beams: int = 1)
     embeds, mask = _left_padded(network, requests)
     tokenizer = network.tokenizer
     writer = _Writer(network, requests)
+    enough: StoppingCriteria = _Enough(writer) if beams == 1 else _EnoughBeams(requests)
     options: dict[str, Any] = {"streamer": writer} if beams == 1 else {"num_beams": beams}
     assert network.mixed is not None, "call network.mix() before decoding"
     with network.mixed.rows([request.adapter for request in requests], copies=beams):
@@ -55,12 +57,13 @@ def decode(network: RSMoE, requests: Sequence[DecodeRequest], *, beams: int = 1)
             do_sample=False,
             pad_token_id=tokenizer.pad_token_id,
             eos_token_id=tokenizer.eos_token_id,
-            stopping_criteria=StoppingCriteriaList([_Enough(requests, writer)]),
+            stopping_criteria=StoppingCriteriaList([enough]),
             **options,
         )
     if beams > 1:
         for request, ids in zip(requests, written, strict=True):
-            request.on_piece(str(tokenizer.decode(ids[: request.max_tokens], skip_special_tokens=True)))
+            if not request.stopped:
+                request.on_piece(str(tokenizer.decode(ids[: request.max_tokens], skip_special_tokens=True)))
 
 
 def _left_padded(network: RSMoE, requests: Sequence[DecodeRequest]) -> tuple[Tensor, Tensor]:
@@ -118,9 +121,21 @@ class _Writer(BaseStreamer):
 class _Enough(StoppingCriteria):
     """Stops the rows that have their tokens, or that nobody waits for any more."""
 
-    def __init__(self, requests: Sequence[DecodeRequest], writer: _Writer) -> None:
-        self.requests, self.writer = requests, writer
+    def __init__(self, writer: _Writer) -> None:
+        self.writer = writer
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
-        rows = self.writer.done if len(input_ids) == len(self.requests) else [False] * len(input_ids)
-        return torch.tensor(rows, device=input_ids.device)
+        return torch.tensor(self.writer.done, device=input_ids.device)
+
+
+class _EnoughBeams(StoppingCriteria):
+    """The same for beams: `generate` shows the candidates of all requests, equally many of each, in order."""
+
+    def __init__(self, requests: Sequence[DecodeRequest]) -> None:
+        self.requests = requests
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
+        for request in self.requests:
+            request.stopped = request.stopped or not request.on_piece("")
+        done = [request.stopped or input_ids.shape[1] >= request.max_tokens for request in self.requests]
+        return torch.tensor(done, device=input_ids.device).repeat_interleave(len(input_ids) // len(done))

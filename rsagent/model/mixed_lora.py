@@ -14,6 +14,8 @@ from typing import Any, cast
 import torch
 from peft import PeftModel
 from peft.tuners.lora import Linear as LoraLinear
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
 from rsagent.errors import CheckpointError
@@ -78,14 +80,24 @@ def mix_adapters(llm: PeftModel) -> tuple[nn.Module, MixedAdapters]:
         if getattr(config, "use_dora", False) or config.bias != "none" or config.modules_to_save:
             raise CheckpointError(f"the adapter '{name}' is not plain LoRA (it has DoRA, biases or whole modules)")
     base = cast(nn.Module, llm.get_base_model())
+    changed = (BaseTunerLayer, AuxiliaryTrainingWrapper)
+    adapted: list[tuple[str, Any]] = [(path, module) for path, module in base.named_modules() if isinstance(module, changed)]
+    for path, module in adapted:  # one that stayed PEFT's would give every row the same adapter
+        if not _is_plain(module):
+            raise CheckpointError(f"the adapters change {path}, which is not plain LoRA on a linear layer")
     layers: list[MixedLinear] = []
-    for path, module in list(base.named_modules()):
-        if isinstance(module, LoraLinear):
-            mixed = _stack(module, names)
-            parent, _, last = path.rpartition(".")
-            setattr(base.get_submodule(parent), last, mixed)
-            layers.append(mixed)
+    for path, module in adapted:
+        mixed = _stack(module, names)
+        parent, _, last = path.rpartition(".")
+        setattr(base.get_submodule(parent), last, mixed)
+        layers.append(mixed)
     return base, MixedAdapters(names, layers)
+
+
+def _is_plain(module: nn.Module) -> bool:
+    if type(module) is not LoraLinear or not isinstance(module.get_base_layer(), nn.Linear):
+        return False
+    return not module.lora_variant and not any(module.lora_bias.values())
 
 
 def _stack(module: LoraLinear, names: Sequence[str]) -> MixedLinear:

@@ -65,8 +65,8 @@ class RSMoE(nn.Module):
     @torch.no_grad()
     def encode_images(self, images: list[np.ndarray]) -> ImageFeatures:
         """RGB uint8 pictures of any sizes -> features of the image encoder, on the network's device."""
-        device = next(self.parameters()).device
-        pixels = pixels_from_rgb(images, self.config.image_encoder.size).to(device)
+        weight = next(self.parameters())
+        pixels = pixels_from_rgb(images, self.config.image_encoder.size).to(weight.device, weight.dtype)
         return self.image_encoder(pixels.contiguous(memory_format=torch.channels_last))
 
     def words(self, texts: Sequence[str], limit: int) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,8 @@ def trace(network: RSMoE, image: ImageTokens, instruction: str) -> dict[str, tup
     seen, looked = network.see(image, [instruction], attentions=True)
     routing = network.route(seen)
     assert looked is not None
-    maps = _on_grid(torch.einsum("beq,bqt->bet", routing.attention, looked)[0], network.image_encoder.grid)
+    weights = torch.einsum("beq,bqt->bet", routing.attention.float(), looked.float())[0]
+    maps = _on_grid(weights, network.image_encoder.grid)
     table = F.normalize(cast(Tensor, network.llm.get_input_embeddings().weight).float(), dim=1)
     found: dict[str, tuple[list[str], list[list[float]]]] = {}
     for index, expert in enumerate(network.config.experts):
