@@ -2,7 +2,8 @@
 
 A small vocabulary of what aerial images show, in families ("vehicle": car, truck, ...), is enough to compare experts:
 
-- the relation expert names a thing of which neither the object nor the theme expert names anything of its family;
+- the relation expert names a thing of which neither the object nor the theme expert names anything of its family (roads,
+  water and the like excepted: the object expert names what can be counted);
 - the object expert says that there is none ("no cars");
 - two experts count the same thing differently (relations may speak of a part: "two" where there are five is none);
 - an expert states another kind of scene than the theme expert, or the opposite one (urban, rural).
@@ -68,6 +69,9 @@ _SCENES: tuple[tuple[str, ...], ...] = (
     ("stadium",),
 )
 _OPPOSITES = (("urban", "rural"), ("summer", "winter"))
+
+# What runs through a picture or covers it: the relation expert speaks of it where the object expert lists things.
+_BACKGROUND = frozenset(("road", "water", "beach", "runway", "railway", "mountain"))
 
 _FAMILY = {word: family for family in _FAMILIES for word in family}
 _SCENE = {word: scene for scene in _SCENES for word in scene}
@@ -184,7 +188,8 @@ def _relations_against_objects(
         if named.high == 0:
             continue
         if _FAMILY[word] not in supported:
-            found.append(f"relations name {named.shown}, objects do not")
+            if _FAMILY[word][0] not in _BACKGROUND:
+                found.append(f"relations name {named.shown}, objects do not")
             continue
         stated, general = objects.get(word), objects.get(_FAMILY[word][0])
         if any(said is not None and said.high == 0 for said in (stated, general)):

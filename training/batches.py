@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -49,6 +50,8 @@ class Stores:
                     coarse.append(features.coarse)
                     break
                 row -= len(part)
+            else:
+                raise IndexError(f"row {row} lies behind the last of the stores")
         return torch.cat(fine), torch.cat(coarse)
 
 
@@ -109,15 +112,19 @@ class Collator:
         """Token ids, segments and labels; a label stands where its token is predicted. Nothing where nothing is to be told."""
         if not row.targets:
             return [], [], []
-        ids: list[int] = list(self.tokenizer(row.prompt)["input_ids"])[-_MAX_TOKENS:]  # type: ignore[arg-type]
+        ids = self._tokens(row.prompt)[-_MAX_TOKENS:]
         segment, labels = [0] * len(ids), [IGNORE] * len(ids)
-        bos, eos = int(self.tokenizer.bos_token_id or 1), int(self.tokenizer.eos_token_id or 2)
+        bos, eos = cast(int, self.tokenizer.bos_token_id), cast(int, self.tokenizer.eos_token_id)
         for index, target in enumerate(row.targets):
-            tokens = list(self.tokenizer(target)["input_ids"])[:_MAX_TOKENS]  # type: ignore[arg-type]
+            tokens = self._tokens(target)[:_MAX_TOKENS]
             ids += [bos, *tokens]
             labels += [*tokens, eos]
             segment += [index + 1] * (len(tokens) + 1)
         return ids, segment, labels
+
+    def _tokens(self, text: str) -> list[int]:
+        """Without what some tokenizers put around a text by themselves; begin and end are set here, as in decoding."""
+        return list(cast("list[int]", self.tokenizer(text, add_special_tokens=False)["input_ids"]))
 
     def _needed(self, row: Row) -> list[float]:
         if not row.needed:

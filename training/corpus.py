@@ -93,16 +93,15 @@ class Corpus:
         else:  # a small data set is seen more often than its size says, a large one less
             style = rng.choices(styles, [len(self.pictures[style]) ** 0.6 for style in styles])[0]
             picture = rng.choice(self.pictures[style])
-        return list(self._moe_rows(picture, rng) if stage == "stage2" else self._single_rows(picture, rng, stage))
+        rows = list(self._moe_rows(picture, rng) if stage == "stage2" else self._single_rows(picture, rng, stage))
+        # a picture of which nothing fitted still has captions: a batch is never empty
+        return rows or [self._composer_row(picture, rng) if stage == "stage2" else self._caption_row(picture, rng, stage)]
 
     def _single_rows(self, picture: Picture, rng: random.Random, stage: Stage) -> Iterator[Row]:
         """Base and stage I: one LLM learns captions and answers; the base also learns what aspects are."""
         rendered = picture.style == "scenes"
         if not rendered or rng.random() < 0.4:
-            instruction = self.prompts.caption_instruction(picture.style)
-            prompt = self.prompts.single_text("caption", instruction)
-            captions = tuple(_draw(picture, rng, 2 if rendered else 3, sharp=stage == "stage1"))
-            yield Row(rng.choice(picture.images), instruction, prompt, captions, "single", "caption")
+            yield self._caption_row(picture, rng, stage)
         if stage == "base" and rng.random() < 0.5:
             yield from self._aspect_row(picture, rng.choice(self.experts), rng, "single")
         told = 3 if rendered else 1
@@ -111,6 +110,12 @@ class Corpus:
             prompt = self.prompts.single_text("answer", question)
             targets = (answer,) if index < told else ()  # the rest costs the Q-Former's pass alone, a third of a row
             yield Row(_view(picture, kind, rng), question, prompt, targets, "single", "answer", answer=answer)
+
+    def _caption_row(self, picture: Picture, rng: random.Random, stage: Stage) -> Row:
+        instruction = self.prompts.caption_instruction(picture.style)
+        prompt = self.prompts.single_text("caption", instruction)
+        captions = tuple(_draw(picture, rng, 2 if picture.style == "scenes" else 3, sharp=stage == "stage1"))
+        return Row(rng.choice(picture.images), instruction, prompt, captions, "single", "caption")
 
     def _moe_rows(self, picture: Picture, rng: random.Random) -> Iterator[Row]:
         """Stage II: one expert an image, on its own aspect and its own questions; the composer on half of the images."""
@@ -161,7 +166,8 @@ def read_corpus(
 ) -> tuple[Corpus, list[Path]]:
     """The training corpus, and the files whose features it expects, `views` rows each, before those of the scenes.
 
-    `looks` is how many questions an image has for the read-out alone in `base`; `only` keeps one caption data set ("ucm" or "rsicd"), for measuring how one carries over to the other.
+    `looks` is how many questions an image has for the read-out alone in `base`; `only` keeps one caption data set ("ucm"
+    or "rsicd"), for measuring how one carries over to the other.
 
     Raises:
         UserError: a data set is missing or damaged.

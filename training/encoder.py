@@ -34,9 +34,12 @@ from rsagent.training.encoder_data import (
 )
 from rsagent.training.pictures import picture_bank
 from rsagent.training.recipe import Recipe
+from rsagent.training.resume import checkpoint_to_resume
 from rsagent.training.scene_model import COLOURS, KINDS
 
 log = logging.getLogger(__name__)
+SAVE_STEPS = 250
+"""After so many steps a checkpoint is kept to resume from."""
 _CLASS_WEIGHTS = {"ucm": 1.0, "rsicd": 1.0, "nwpu": 0.5, "eurosat": 0.5, "scene": 0.5, "direction": 0.5}
 
 
@@ -143,7 +146,8 @@ def held_out_accuracy(task: EncoderTask, parts: list[Pictures], bank: np.ndarray
             pooled = task.encoder(collate(items)["pixels"]).pooled()
             labels = torch.tensor(part.labels[start : start + 64])
             right.append((task.classifiers[part.name](pooled).argmax(1) == labels).float())
-        figures[part.name] = round(torch.cat(right).mean().item(), 4)
+        if right:  # of a small data set nothing may be held out
+            figures[part.name] = round(torch.cat(right).mean().item(), 4)
     batch = collate([scene_item(5_000_000 + seed) for seed in range(64)])
     features = task.encoder(batch["pixels"])
     maps = task.fine_maps(features.fine) + F.interpolate(task.coarse_maps(features.coarse), (14, 14), mode="nearest")
@@ -185,7 +189,7 @@ def train_encoder(recipe: Recipe, data: Path, out: Path, *, resume: bool = False
         bf16=True,
         use_cpu=not torch.cuda.is_available(),
         logging_steps=25,
-        save_steps=250,
+        save_steps=SAVE_STEPS,
         save_total_limit=1,
         report_to=[],
         remove_unused_columns=False,
@@ -203,8 +207,7 @@ def train_encoder(recipe: Recipe, data: Path, out: Path, *, resume: bool = False
         optimizers=(_optimizer(task, settings.lr, settings.head_lr, settings.weight_decay), None),
         callbacks=[_Report(task, held, held_bank, 500)],
     )
-    checkpoints = sorted((out / "encoder").glob("checkpoint-*"))
-    trainer.train(resume_from_checkpoint=resume and bool(checkpoints))
+    trainer.train(resume_from_checkpoint=checkpoint_to_resume(out / "encoder", resume=resume))
     partial = final.with_suffix(".part")
     save_file({name: tensor.contiguous() for name, tensor in task.encoder.state_dict().items()}, partial)
     partial.rename(final)

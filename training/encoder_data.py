@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -68,7 +68,7 @@ def read_pictures(root: Path, *, held_out: bool = False) -> list[Pictures]:
         part = Pictures(
             name, [item.path for item in chosen], classes, [classes.index(item.label or "") for item in chosen]
         )
-        part.words = np.stack([_word_shares(item, vocabulary) for item in chosen])
+        part.words = np.asarray([_word_shares(item, vocabulary) for item in chosen], np.float32).reshape(-1, WORDS)
         if name == "ucm":
             rows = [[float(tag in tags[item.path.name]) for tag in names] for item in chosen]
             part.tags = np.asarray(rows, dtype=np.float32)
@@ -101,7 +101,9 @@ def _words(caption: str) -> list[str]:
 
 def _word_shares(item: CaptionedImage, vocabulary: Sequence[str]) -> np.ndarray:
     found = [set(_words(caption)) for caption in item.captions]
-    return np.asarray([np.mean([word in words for words in found]) for word in vocabulary], dtype=np.float32)
+    shares = np.full(WORDS, np.nan, dtype=np.float32)  # a small corpus has fewer words: the rest is unknown
+    shares[: len(vocabulary)] = [np.mean([word in words for words in found]) for word in vocabulary]
+    return shares
 
 
 class EncoderData(Dataset[dict[str, Tensor]]):
@@ -119,6 +121,18 @@ class EncoderData(Dataset[dict[str, Tensor]]):
 
     def __len__(self) -> int:
         return self.samples
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A worker process that does not share this one's memory gets the bank's file name, not its gigabytes."""
+        state = dict(self.__dict__)
+        if isinstance(self.bank, np.memmap):
+            state["bank"] = str(self.bank.filename)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if isinstance(self.bank, str):
+            self.bank = np.load(self.bank, mmap_mode="r")
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([self.seed, index])

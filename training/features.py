@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,12 @@ class FeatureStore:
 
     def __len__(self) -> int:
         return len(self.fine)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A worker process that does not share this one's memory gets the files' names, not their gigabytes."""
+        if isinstance(self.fine, np.memmap) and isinstance(self.coarse, np.memmap):
+            return _mapped, (self.fine.filename, self.coarse.filename)
+        return FeatureStore, (self.fine, self.coarse)
 
     def read(self, rows: Sequence[int]) -> ImageFeatures:
         """The features of some rows, as float32."""
@@ -68,7 +75,11 @@ def feature_store(
         _encode(encoder, batches(), fine, coarse, progress)
         for part, file in files.items():
             os.replace(partial[part], file)
-    return FeatureStore(np.load(files["fine"], mmap_mode="r"), np.load(files["coarse"], mmap_mode="r"))
+    return _mapped(files["fine"], files["coarse"])
+
+
+def _mapped(fine: Path | str, coarse: Path | str) -> FeatureStore:
+    return FeatureStore(np.load(fine, mmap_mode="r"), np.load(coarse, mmap_mode="r"))
 
 
 @torch.no_grad()

@@ -3,70 +3,91 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rsagent.errors import UserError
+from rsagent.training.question_types import EXPERTS
+
+Size = Annotated[int, Field(ge=1, le=65536)]
+Rate = Annotated[float, Field(gt=0, le=1)]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class EncoderRecipe(_Part):
+class _Run(_Part):
+    samples: int = Field(ge=1, description="images seen in all (on the language side each brings its captions and questions)")
+    batch: Size = 48
+    weight_decay: float = Field(0.05, ge=0)
+
+    @model_validator(mode="after")
+    def _one_step(self) -> _Run:
+        if self.samples < self.batch:
+            raise ValueError(f"{self.samples} samples are less than one batch of {self.batch}")
+        return self
+
+
+class EncoderRecipe(_Run):
     """Fine-tuning the image encoder on aerial pictures and rendered scenes (the stage `base`, first half)."""
 
-    samples: int = Field(description="pictures seen in all")
-    batch: int = 48
     scene_share: float = Field(0.35, ge=0, le=1, description="share of rendered scenes among the pictures")
-    lr: float = 4e-4
-    head_lr: float = 2e-3
-    weight_decay: float = 0.05
+    lr: Rate = 4e-4
+    head_lr: Rate = 2e-3
     frozen_stages: int = Field(2, ge=0, le=7, description="stem and this many stages keep their ImageNet weights")
 
 
 class NetworkRecipe(_Part):
     """The sizes of what has no pretrained weights. Widths in channels, ranks of LoRA and of the router."""
 
-    queries_side: int = Field(6, description="anchored query tokens a side: 6 gives 36 queries")
-    qformer_dim: int = 256
-    token_dim: int = 128
-    qformer_layers: int = 3
-    qformer_heads: int = 4
-    qformer_mlp: int = 768
-    llm_dim: int = 256
-    llm_layers: int = 4
-    llm_heads: int = 4
-    llm_mlp: int = 768
-    vocabulary: int = 2048
-    experts: list[str] = ["theme", "object", "relation"]
-    soft_prompts: int = 8
-    router_rank: int = 32
-    lora_rank: int = 8
-    qformer_lora_rank: int = 8
+    queries_side: Size = Field(6, description="anchored query tokens a side: 6 gives 36 queries")
+    qformer_dim: Size = 256
+    token_dim: Size = 128
+    qformer_layers: Size = 3
+    qformer_heads: Size = 4
+    qformer_mlp: Size = 768
+    llm_dim: Size = 256
+    llm_layers: Size = 4
+    llm_heads: Size = 4
+    llm_mlp: Size = 768
+    vocabulary: int = Field(2048, ge=300, description="tokens; 256 bytes and three special ones are always among them")
+    experts: list[str] = list(EXPERTS)
+    soft_prompts: Size = 8
+    router_rank: Size = 32
+    lora_rank: Size = 8
+    qformer_lora_rank: Size = 8
+
+    @model_validator(mode="after")
+    def _fits(self) -> NetworkRecipe:
+        if not self.experts or self.experts != [name for name in EXPERTS if name in self.experts]:
+            raise ValueError(f"experts must be some of {', '.join(EXPERTS)}, in this order")
+        if self.qformer_dim % self.qformer_heads:
+            raise ValueError(f"qformer_dim {self.qformer_dim} cannot be shared among {self.qformer_heads} heads")
+        if self.llm_dim % (2 * self.llm_heads):
+            raise ValueError(f"llm_dim {self.llm_dim} cannot be shared among {self.llm_heads} heads of even width")
+        return self
 
 
-class StageRecipe(_Part):
+class StageRecipe(_Run):
     """One stage of training the language side: how many images, how fast."""
 
-    samples: int = Field(description="images seen in all (an image brings its captions and questions)")
-    batch: int = 48
     scene_share: float = Field(0.4, ge=0, le=1)
     looks: int = Field(0, ge=0, description="further questions an image for the Q-Former's read-out alone (base)")
-    lr: float = 1e-3
-    weight_decay: float = 0.05
+    lr: Rate = 1e-3
     warmup: float = Field(0.05, ge=0, le=1, description="share of the steps in which the learning rate rises")
 
 
 class Recipe(_Part):
     """Everything about one checkpoint's training."""
 
-    name: str
-    seed: int = 0
-    image_size: int = 224
-    scenes: int = Field(16000, description="rendered training scenes whose features are cached")
-    views: int = Field(2, description="cached views of each real picture: one plain, the rest augmented")
+    name: str = Field(pattern=r"^[\w.-]+$", description="of the checkpoint, and of the run's folder")
+    seed: int = Field(0, ge=0)
+    image_size: Literal[224] = Field(224, description="the size at which scenes are rendered and cells are labelled")
+    scenes: int = Field(16000, ge=1, description="rendered training scenes whose features are cached")
+    views: Size = Field(2, description="cached views of each real picture: one plain, the rest augmented")
     network: NetworkRecipe = NetworkRecipe()
     encoder: EncoderRecipe
     base: StageRecipe
@@ -81,12 +102,16 @@ def load_recipe(path: Path) -> Recipe:
         UserError: the file cannot be read, is not YAML, or has an unknown or impossible key; the message names it.
     """
     try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text("utf-8")))
+        content: object = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
         raise UserError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"the recipe {path} is not YAML: {str(error).splitlines()[0]}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = "" if mark is None else f" (line {mark.line + 1})"
+        raise UserError(f"the recipe {path} is not YAML{where}: {str(error).splitlines()[0]}") from error
+    try:
+        return Recipe.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"]) or "the top"
         raise UserError(f"the recipe {path}: {where}: {first['msg']}") from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,15 +36,18 @@ from rsagent.training.fresh import fresh_network, load_or_train_tokenizer
 from rsagent.training.language import LanguageTask
 from rsagent.training.pictures import augment, normalise, picture_bank
 from rsagent.training.recipe import Recipe, StageRecipe
+from rsagent.training.resume import checkpoint_to_resume
 from rsagent.training.scene_store import scene_batches, scene_texts
 
 log = logging.getLogger(__name__)
 LLM_TARGETS = ["q_proj", "v_proj", "gate_proj", "up_proj", "down_proj"]
 # the paper's places: self-attention q, v; cross-attention q, k, v and output; both feed-forward networks
 QFORMER_TARGETS = (
-    r".*(\.attention\.attention\.(query|value)|\.crossattention\.attention\.(query|key|value)"
-    r"|\.crossattention\.output\.dense|\.(intermediate|output)(_query)?\.dense)"
+    r"encoder\.layer\.\d+\.(attention\.attention\.(query|value)|crossattention\.attention\.(query|key|value)"
+    r"|crossattention\.output\.dense|(intermediate|output)(_query)?\.dense)"
 )
+SAVE_STEPS = 200
+"""After so many steps a checkpoint is kept to resume from."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -113,10 +116,11 @@ def train_until(
 def train_base(network: RSMoE, recipe: Recipe, material: Material, out: Path, *, resume: bool) -> None:
     """The Q-Former and the LLM in full, from nothing; leaves `out/base.safetensors`."""
     final = out / "base.safetensors"
+    network.router.requires_grad_(False)
     parts = nn.ModuleDict({"vlm_encoder": network.vlm_encoder, "llm": network.llm})
     if not final.exists():
+        torch.manual_seed(recipe.seed)
         task = LanguageTask(network, "base", [SINGLE], len(material.answers))
-        network.router.requires_grad_(False)
         _run(task, "base", recipe, recipe.base, material, out, [SINGLE], resume)
         _write(parts, final)
     _read(parts, final)
@@ -126,7 +130,9 @@ def train_stage1(network: RSMoE, recipe: Recipe, material: Material, out: Path, 
     """LoRA in the Q-Former (merged afterwards) and in the LLM, the projection in full; leaves `out/stage1.safetensors`."""
     final = out / "stage1.safetensors"
     sizes = recipe.network
+    network.router.requires_grad_(False)
     network.vlm_encoder.requires_grad_(False)
+    torch.manual_seed(recipe.seed)  # new weights must not depend on whether the stage before ran in this process
     lora = LoraConfig(
         r=sizes.lora_rank, lora_alpha=2 * sizes.lora_rank, target_modules=LLM_TARGETS, task_type="CAUSAL_LM"
     )
@@ -148,6 +154,7 @@ def train_stage1(network: RSMoE, recipe: Recipe, material: Material, out: Path, 
 def train_stage2(network: RSMoE, recipe: Recipe, material: Material, out: Path, *, resume: bool) -> None:
     """The experts, the composer and the router; leaves `out/stage2.safetensors`."""
     final = out / "stage2.safetensors"
+    torch.manual_seed(recipe.seed)
     adapters = [*recipe.network.experts, COMPOSER]
     for name in adapters:
         network.llm.add_adapter(name, network.llm.peft_config[SINGLE])
@@ -189,7 +196,7 @@ def _run(
         bf16=True,
         use_cpu=not torch.cuda.is_available(),
         logging_steps=20,
-        save_steps=200,
+        save_steps=SAVE_STEPS,
         save_total_limit=1,
         save_only_model=False,
         report_to=[],
@@ -207,9 +214,11 @@ def _run(
         model=task,
         args=arguments,
         data_collator=collator,
-        train_dataset=Samples(material.corpus, stage, settings.samples),
+        train_dataset=Samples(
+            replace(material.corpus, scene_share=settings.scene_share, looks=settings.looks), stage, settings.samples
+        ),
     )
-    trainer.train(resume_from_checkpoint=resume and any((out / stage).glob("checkpoint-*")))
+    trainer.train(resume_from_checkpoint=checkpoint_to_resume(out / stage, resume=resume))
 
 
 class _StageTrainer(Trainer):

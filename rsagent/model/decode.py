@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -71,7 +71,8 @@ def _left_padded(network: RSMoE, requests: Sequence[DecodeRequest]) -> tuple[Ten
     bos = network.tokenizer.bos_token_id
     rows: list[Tensor] = []
     for request in requests:
-        ids = torch.tensor([[*network.tokenizer(request.text)["input_ids"], bos]], device=request.prefix.device)  # type: ignore[misc]
+        words = cast("list[int]", network.tokenizer(request.text, add_special_tokens=False)["input_ids"])
+        ids = torch.tensor([[*words, bos]], device=request.prefix.device)
         embedded = network.embed(ids)[0]
         rows.append(torch.cat([request.prefix.to(embedded.dtype), embedded]))
     longest = max(len(row) for row in rows)

@@ -118,3 +118,10 @@ def test_any_text_can_be_compared(one: str, other: str) -> None:
     find_conflicts({"theme": one, "object": other, "relation": one})
     assert find_conflicts({"object": one, "relation": one, "theme": one}) == []  # nobody contradicts himself
     assert all(mention.low <= mention.high for mention in mentions(one).values())
+
+
+def test_what_runs_through_a_picture_need_not_be_listed_among_its_objects() -> None:
+    words = {"theme": "an airport.", "object": "two planes.", "relation": "the runway runs from top to bottom."}
+    assert find_conflicts(words) == []
+    denied = words | {"object": "two planes and no runway."}
+    assert [c.what for c in find_conflicts(denied)] == ["relations name runway, objects say there is none"]
