@@ -223,9 +223,7 @@ def corpus_texts(corpus: Corpus) -> Iterator[str]:
                 yield f"{question} {answer}"
 
 
-def _pictures(
-    root: Path, style: str, items: Sequence[CaptionedImage], start: int, views: int, seed: int
-) -> list[Picture]:
+def _pictures(root: Path, style: str, items: Sequence[CaptionedImage], start: int, views: int, seed: int) -> list[Picture]:
     captions = [[clean_caption(caption) for caption in item.captions] for item in items]
     weights = consensus_weights(captions, temperature=0.5)
     tags = read_ucm_multilabels(root) if style == "ucm" else {}
@@ -264,9 +262,7 @@ def _draw(picture: Picture, rng: random.Random, count: int, *, sharp: bool) -> l
     return drawn
 
 
-def _some(
-    questions: Sequence[tuple[str, str, str]], count: int, rng: random.Random
-) -> list[tuple[str, str, str]]:
+def _some(questions: Sequence[tuple[str, str, str]], count: int, rng: random.Random) -> list[tuple[str, str, str]]:
     return rng.sample(questions, min(count, len(questions)))
 
 

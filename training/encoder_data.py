@@ -65,9 +65,7 @@ def read_pictures(root: Path, *, held_out: bool = False) -> list[Pictures]:
     for name, items in (("ucm", ucm), ("rsicd", rsicd)):
         classes = sorted({item.label or "" for item in items})
         chosen = _slice(items, held_out)
-        part = Pictures(
-            name, [item.path for item in chosen], classes, [classes.index(item.label or "") for item in chosen]
-        )
+        part = Pictures(name, [item.path for item in chosen], classes, [classes.index(item.label or "") for item in chosen])
         part.words = np.asarray([_word_shares(item, vocabulary) for item in chosen], np.float32).reshape(-1, WORDS)
         if name == "ucm":
             rows = [[float(tag in tags[item.path.name]) for tag in names] for item in chosen]
@@ -112,9 +110,7 @@ class EncoderData(Dataset[dict[str, Tensor]]):
     An item holds `pixels` `(size, size, 3)` uint8 and the targets its source offers; the others are -1 (classes) or nan.
     """
 
-    def __init__(
-        self, parts: Sequence[Pictures], bank: np.ndarray, samples: int, scene_share: float, seed: int
-    ) -> None:
+    def __init__(self, parts: Sequence[Pictures], bank: np.ndarray, samples: int, scene_share: float, seed: int) -> None:
         self.parts, self.bank, self.samples, self.scene_share, self.seed = parts, bank, samples, scene_share, seed
         weights = np.asarray([len(part.files) * _WEIGHTS[part.name] for part in parts])
         self.shares = weights / weights.sum()

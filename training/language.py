@@ -76,9 +76,7 @@ class LanguageTask(nn.Module):
             weights = weights + weight.sum()
         return total / weights.clamp(min=1.0)
 
-    def _logits(
-        self, seen: VLMFeatures, routing: Routing | None, batch: dict[str, Tensor], part: slice, length: int
-    ) -> Tensor:
+    def _logits(self, seen: VLMFeatures, routing: Routing | None, batch: dict[str, Tensor], part: slice, length: int) -> Tensor:
         ids, segment = batch["ids"][part, :length], batch["segment"][part, :length]
         prefix = seen.projected[part]
         present = torch.ones(prefix.shape[:2], dtype=torch.bool, device=ids.device)

@@ -89,9 +89,7 @@ def prepare(recipe: Recipe, data: Path, out: Path, encoder: ImageEncoder, progre
     return Material(corpus, Stores([real, scenes]), tokenizer, answer_vocabulary(corpus))
 
 
-def train_until(
-    stage: Stage, recipe: Recipe, data: Path, out: Path, progress: Progress, *, resume: bool = False
-) -> Path:
+def train_until(stage: Stage, recipe: Recipe, data: Path, out: Path, progress: Progress, *, resume: bool = False) -> Path:
     """Every stage up to `stage` that has not left its file yet; after stage2 `out/checkpoint` is the result.
 
     Returns:
@@ -133,9 +131,7 @@ def train_stage1(network: RSMoE, recipe: Recipe, material: Material, out: Path, 
     network.router.requires_grad_(False)
     network.vlm_encoder.requires_grad_(False)
     torch.manual_seed(recipe.seed)  # new weights must not depend on whether the stage before ran in this process
-    lora = LoraConfig(
-        r=sizes.lora_rank, lora_alpha=2 * sizes.lora_rank, target_modules=LLM_TARGETS, task_type="CAUSAL_LM"
-    )
+    lora = LoraConfig(r=sizes.lora_rank, lora_alpha=2 * sizes.lora_rank, target_modules=LLM_TARGETS, task_type="CAUSAL_LM")
     network.llm = get_peft_model(network.llm, lora, adapter_name=SINGLE)
     parts = nn.ModuleDict({"vlm_encoder": network.vlm_encoder, "llm": network.llm})
     if not final.exists():
@@ -207,9 +203,7 @@ def _run(
         seed=recipe.seed,
     )
     max_words = task.vlm_encoder.config.max_words
-    collator = Collator(
-        material.stores, material.tokenizer, material.answers, recipe.network.experts, adapters, max_words
-    )
+    collator = Collator(material.stores, material.tokenizer, material.answers, recipe.network.experts, adapters, max_words)
     trainer = _StageTrainer(
         model=task,
         args=arguments,
