@@ -84,8 +84,8 @@ class Caption(Model):
     style: str
     partial: bool = Field(default=False, description="an expert failed; `missing` says which")
     missing: list[str] = Field(default_factory=list)
-    conflicts: list[Conflict] = Field(default_factory=list)
-    reports: list[ExpertReport] = Field(default_factory=list)
+    conflicts: list[Conflict] = Field(default_factory=list[Conflict])
+    reports: list[ExpertReport] = Field(default_factory=list[ExpertReport])
     image: ImageFacts
     seconds: float = 0.0
 
@@ -96,10 +96,10 @@ class Answer(Model):
     question: str
     text: str
     expert: str
-    evidence: list[ExpertReport] = Field(default_factory=list)
+    evidence: list[ExpertReport] = Field(default_factory=list[ExpertReport])
     partial: bool = False
     missing: list[str] = Field(default_factory=list)
-    conflicts: list[Conflict] = Field(default_factory=list)
+    conflicts: list[Conflict] = Field(default_factory=list[Conflict])
     image: ImageFacts
     seconds: float = 0.0
 

@@ -7,6 +7,7 @@ again costs only the words. Everything can be computed again from the picture, s
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
@@ -123,7 +124,7 @@ class LocalEngine:
     @classmethod
     def load(
         cls,
-        checkpoint: Path | str | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         *,
         device: str = "auto",
         dtype: str = "auto",

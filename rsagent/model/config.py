@@ -18,8 +18,8 @@ class _Part(BaseModel):
 class ImageEncoderConfig(_Part):
     """The frozen image encoder."""
 
-    kind: str = Field("efficientnet_lite0", pattern="^efficientnet_lite0$")
-    size: int = Field(224, ge=32, le=1024, multiple_of=32, description="side in pixels a picture is resized to")
+    kind: str = Field(default="efficientnet_lite0", pattern="^efficientnet_lite0$")
+    size: int = Field(default=224, ge=32, le=1024, multiple_of=32, description="side in pixels a picture is resized to")
 
 
 class VLMEncoderConfig(_Part):
@@ -45,8 +45,8 @@ class VLMEncoderConfig(_Part):
 class RouterConfig(_Part):
     """The instruction router."""
 
-    soft_prompts: int = Field(8, ge=1, le=1024, description="soft prompt vectors an expert")
-    rank: int = Field(32, ge=1, le=4096)
+    soft_prompts: int = Field(default=8, ge=1, le=1024, description="soft prompt vectors an expert")
+    rank: int = Field(default=32, ge=1, le=4096)
 
 
 class RSMoEConfig(_Part):

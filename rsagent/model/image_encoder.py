@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -157,5 +157,5 @@ def imagenet_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
         state[f"{ours}.conv.weight"] = published[f"{conv}.weight"]
         for tensor in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
             key = f"{norm}.{tensor}"
-            state[f"{ours}.norm.{tensor}"] = published[key] if key in published else cast(Tensor, torch.tensor(0))
+            state[f"{ours}.norm.{tensor}"] = published[key] if key in published else torch.tensor(0)
     return state

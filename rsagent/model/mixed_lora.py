@@ -7,7 +7,7 @@ batched products however many adapters there are. PEFT still reads and writes th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -52,7 +52,7 @@ class MixedAdapters:
         self.layers = list(layers)
 
     @contextmanager
-    def rows(self, adapters: Sequence[str], copies: int = 1) -> Iterator[None]:
+    def rows(self, adapters: Sequence[str], copies: int = 1) -> Generator[None, None, None]:
         """Within this context row i of a batch uses `adapters[i]`; with beams each row comes `copies` times.
 
         Raises:
@@ -79,7 +79,7 @@ def mix_adapters(llm: PeftModel) -> tuple[nn.Module, MixedAdapters]:
         config = cast(Any, llm.peft_config[name])
         if getattr(config, "use_dora", False) or config.bias != "none" or config.modules_to_save:
             raise CheckpointError(f"the adapter '{name}' is not plain LoRA (it has DoRA, biases or whole modules)")
-    base = cast(nn.Module, llm.get_base_model())
+    base = llm.get_base_model()
     changed = (BaseTunerLayer, AuxiliaryTrainingWrapper)
     adapted: list[tuple[str, Any]] = [(path, module) for path, module in base.named_modules() if isinstance(module, changed)]
     for path, module in adapted:  # one that stayed PEFT's would give every row the same adapter

@@ -82,7 +82,7 @@ class VLMEncoder(nn.Module):
                 cross_attention_frequency=1,
                 encoder_hidden_size=config.token_dim,
                 pad_token_id=0,
-                attn_implementation="eager",  # faster than sdpa for training on a CPU, and gives attention maps
+                attn_implementation="eager",  # pyright: ignore[reportCallIssue]  # faster than sdpa for training on a CPU, and gives attention maps
             )
         )
         self.projection = nn.Linear(dim, llm_dim)
