@@ -22,7 +22,7 @@ class _Part(BaseModel):
 class _Run(_Part):
     samples: int = Field(ge=1, description="images seen in all (on the language side each brings its captions and questions)")
     batch: Size = 48
-    weight_decay: float = Field(0.05, ge=0)
+    weight_decay: float = Field(default=0.05, ge=0)
 
     @model_validator(mode="after")
     def _one_step(self) -> _Run:
@@ -34,16 +34,16 @@ class _Run(_Part):
 class EncoderRecipe(_Run):
     """Fine-tuning the image encoder on aerial pictures and rendered scenes (the stage `base`, first half)."""
 
-    scene_share: float = Field(0.35, ge=0, le=1, description="share of rendered scenes among the pictures")
+    scene_share: float = Field(default=0.35, ge=0, le=1, description="share of rendered scenes among the pictures")
     lr: Rate = 4e-4
     head_lr: Rate = 2e-3
-    frozen_stages: int = Field(2, ge=0, le=7, description="stem and this many stages keep their ImageNet weights")
+    frozen_stages: int = Field(default=2, ge=0, le=7, description="stem and this many stages keep their ImageNet weights")
 
 
 class NetworkRecipe(_Part):
     """The sizes of what has no pretrained weights. Widths in channels, ranks of LoRA and of the router."""
 
-    queries_side: Size = Field(6, description="anchored query tokens a side: 6 gives 36 queries")
+    queries_side: Size = Field(default=6, description="anchored query tokens a side: 6 gives 36 queries")
     qformer_dim: Size = 256
     token_dim: Size = 128
     qformer_layers: Size = 3
@@ -53,7 +53,7 @@ class NetworkRecipe(_Part):
     llm_layers: Size = 4
     llm_heads: Size = 4
     llm_mlp: Size = 768
-    vocabulary: int = Field(2048, ge=300, description="tokens; 256 bytes and three special ones are always among them")
+    vocabulary: int = Field(default=2048, ge=300, description="tokens; 256 bytes and three special ones are always among them")
     experts: list[str] = list(EXPERTS)
     soft_prompts: Size = 8
     router_rank: Size = 32
@@ -74,21 +74,21 @@ class NetworkRecipe(_Part):
 class StageRecipe(_Run):
     """One stage of training the language side: how many images, how fast."""
 
-    scene_share: float = Field(0.4, ge=0, le=1)
-    looks: int = Field(0, ge=0, description="further questions an image for the Q-Former's read-out alone (base)")
+    scene_share: float = Field(default=0.4, ge=0, le=1)
+    looks: int = Field(default=0, ge=0, description="further questions an image for the Q-Former's read-out alone (base)")
     lr: Rate = 1e-3
-    warmup: float = Field(0.05, ge=0, le=1, description="share of the steps in which the learning rate rises")
+    warmup: float = Field(default=0.05, ge=0, le=1, description="share of the steps in which the learning rate rises")
 
 
 class Recipe(_Part):
     """Everything about one checkpoint's training."""
 
     name: str = Field(pattern=r"^[\w.-]+$", description="of the checkpoint, and of the run's folder")
-    seed: int = Field(0, ge=0)
-    image_size: Literal[224] = Field(224, description="the size at which scenes are rendered and cells are labelled")
-    scenes: int = Field(16000, ge=1, description="rendered training scenes whose features are cached")
-    views: Size = Field(2, description="cached views of each real picture: one plain, the rest augmented")
-    network: NetworkRecipe = NetworkRecipe()
+    seed: int = Field(default=0, ge=0)
+    image_size: Literal[224] = Field(default=224, description="the size at which scenes are rendered and cells are labelled")
+    scenes: int = Field(default=16000, ge=1, description="rendered training scenes whose features are cached")
+    views: Size = Field(default=2, description="cached views of each real picture: one plain, the rest augmented")
+    network: NetworkRecipe = Field(default_factory=NetworkRecipe)
     encoder: EncoderRecipe
     base: StageRecipe
     stage1: StageRecipe

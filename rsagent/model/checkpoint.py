@@ -127,6 +127,7 @@ def save_checkpoint(network: RSMoE, folder: Path, *, half: bool = True, card: st
         save_file(_stored(network.router.state_dict(), half), partial / "router.safetensors", {"format": "pt"})
         _save_llm(network, partial, half)
         network.tokenizer.save_pretrained(partial / "tokenizer")
+        _tidy_notes(partial, half)
         (partial / "config.json").write_text(network.config.model_dump_json(indent=2) + "\n", "utf-8")
         (partial / "README.md").write_text(card or f"# {network.config.name}\n", "utf-8")
         for path in [partial, *partial.rglob("*")]:  # temporary folders and safetensors' files are the owner's alone
@@ -264,16 +265,28 @@ def _save_llm(network: RSMoE, partial: Path, half: bool) -> None:
         (partial / "experts" / "README.md").unlink(missing_ok=True)
         for file in (partial / "experts").rglob("*.safetensors"):
             save_file(_stored(load_file(file), half), file, {"format": "pt"})
-        for file in (partial / "experts").rglob("adapter_config.json"):
-            _forget_place(file)
 
 
-def _forget_place(file: Path) -> None:
-    """PEFT notes the folder that the base LLM was loaded from: another machine has no such folder."""
-    config = json.loads(file.read_text("utf-8"))
-    if os.path.isabs(config.get("base_model_name_or_path") or ""):
-        config["base_model_name_or_path"] = ""
-        file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
+def _tidy_notes(folder: Path, half: bool) -> None:
+    """Take out what PEFT and transformers note of this machine or order by chance: equal networks give equal folders."""
+    for file in folder.glob("experts/*/adapter_config.json"):
+        config = _read_json(file)
+        if os.path.isabs(config.get("base_model_name_or_path") or ""):
+            config["base_model_name_or_path"] = None
+        if isinstance(config["target_modules"], list):
+            config["target_modules"].sort()
+        _write_json(file, config)
+    if (folder / "llm").is_dir():
+        config = _read_json(folder / "llm" / "config.json")
+        _write_json(folder / "llm" / "config.json", {**config, "dtype": "float16" if half else "float32"})
+    config = _read_json(folder / "tokenizer" / "tokenizer_config.json")
+    for note in ("is_local", "local_files_only"):
+        config.pop(note, None)
+    _write_json(folder / "tokenizer" / "tokenizer_config.json", config)
+
+
+def _write_json(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def _stored(state: dict[str, Tensor], half: bool) -> dict[str, Tensor]:

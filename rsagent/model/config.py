@@ -25,15 +25,19 @@ class ImageEncoderConfig(_Part):
 class VLMEncoderConfig(_Part):
     """InstructBLIP's Q-Former with anchored queries."""
 
-    queries_side: int = Field(6, ge=1, le=24, description="queries a side: each is anchored to one of side x side regions")
-    dim: int = Field(256, ge=8, le=16384)
-    token_dim: int = Field(128, ge=8, le=16384, description="width of the image tokens that the queries attend to")
-    layers: int = Field(3, ge=1, le=256)
-    heads: int = Field(4, ge=1, le=256)
-    mlp: int = Field(768, ge=8, le=65536)
+    queries_side: int = Field(
+        default=6, ge=1, le=24, description="queries a side: each is anchored to one of side x side regions"
+    )
+    dim: int = Field(default=256, ge=8, le=16384)
+    token_dim: int = Field(default=128, ge=8, le=16384, description="width of the image tokens that the queries attend to")
+    layers: int = Field(default=3, ge=1, le=256)
+    heads: int = Field(default=4, ge=1, le=256)
+    mlp: int = Field(default=768, ge=8, le=65536)
     vocabulary: int = Field(ge=8, le=1_000_000)
-    max_words: int = Field(64, ge=4, le=4096, description="instruction tokens read; longer ones are cut")
-    scales: tuple[Literal[112], Literal[1280]] = Field((112, 1280), description="channels of the image encoder's scales")
+    max_words: int = Field(default=64, ge=4, le=4096, description="instruction tokens read; longer ones are cut")
+    scales: tuple[Literal[112], Literal[1280]] = Field(
+        default=(112, 1280), description="channels of the image encoder's scales"
+    )
 
     @model_validator(mode="after")
     def _divides(self) -> VLMEncoderConfig:
@@ -54,9 +58,9 @@ class RSMoEConfig(_Part):
 
     format: int = FORMAT_VERSION
     name: str
-    image_encoder: ImageEncoderConfig = ImageEncoderConfig()
+    image_encoder: ImageEncoderConfig = Field(default_factory=ImageEncoderConfig)
     vlm_encoder: VLMEncoderConfig
-    router: RouterConfig = RouterConfig()
+    router: RouterConfig = Field(default_factory=RouterConfig)
     llm: str = "llm"
     llm_dim: int = Field(ge=8, le=65536)
     experts: list[ExpertName] = Field(min_length=1, max_length=4)

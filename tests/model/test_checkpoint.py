@@ -132,6 +132,14 @@ def test_no_path_of_this_machine_is_saved(loaded: RSMoE, tiny_checkpoint: Path, 
         assert str(tiny_checkpoint.parent) not in file.read_text(), file
 
 
+def test_equal_networks_give_equal_folders(loaded: RSMoE, tiny_checkpoint: Path, tmp_path: Path):
+    """Whether trained in this process or read from a folder, and whatever order a set of names has today."""
+    save_checkpoint(loaded, tmp_path / "new", half=False)
+    assert checkpoint_digest(tmp_path / "new") == checkpoint_digest(tiny_checkpoint)
+    adapter = json.loads((tmp_path / "new" / "experts" / "theme" / "adapter_config.json").read_text())
+    assert adapter["target_modules"] == sorted(adapter["target_modules"])
+
+
 def test_only_the_adapters_that_are_wanted(tiny_checkpoint: Path):
     assert load_checkpoint(tiny_checkpoint, adapters=["object", "theme"]).adapters == ["object", "theme"]
 
