@@ -137,18 +137,19 @@ def held_out_accuracy(task: EncoderTask, parts: list[Pictures], bank: np.ndarray
     """Share of right classes on held-out training pictures, and of cells whose kinds are found in 64 fresh scenes."""
     was_training = task.training
     task.eval()
+    device = next(task.parameters()).device
     collate = EncoderCollator(task.encoder.size, 0, train=False)
     figures: dict[str, float] = {}
     for part in parts:
         right: list[Tensor] = []
         for start in range(0, len(part.files), 64):
             items = [picture_item(part, i, bank) for i in range(start, min(start + 64, len(part.files)))]
-            pooled = task.encoder(collate(items)["pixels"]).pooled()
-            labels = torch.tensor(part.labels[start : start + 64])
+            pooled = task.encoder(collate(items)["pixels"].to(device)).pooled()
+            labels = torch.tensor(part.labels[start : start + 64], device=device)
             right.append((task.classifiers[part.name](pooled).argmax(1) == labels).float())
         if right:  # of a small data set nothing may be held out
             figures[part.name] = round(torch.cat(right).mean().item(), 4)
-    batch = collate([scene_item(5_000_000 + seed) for seed in range(64)])
+    batch = {name: value.to(device) for name, value in collate([scene_item(5_000_000 + seed) for seed in range(64)]).items()}
     features = task.encoder(batch["pixels"])
     maps = task.fine_maps(features.fine) + F.interpolate(task.coarse_maps(features.coarse), (14, 14), mode="nearest")
     kinds, truth = maps[:, : len(KINDS)] > 0, batch["cells"] > 0

@@ -91,13 +91,14 @@ def _encode(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     encoder.eval()
+    device = next(encoder.parameters()).device
     done = 0
     for pixels in batches:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            features = encoder(pixels.contiguous(memory_format=torch.channels_last))
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            features = encoder(pixels.to(device).contiguous(memory_format=torch.channels_last))
         end = done + len(pixels)
-        fine[done:end] = features.fine.float().numpy().astype(np.float16)
-        coarse[done:end] = (features.coarse.float() * _LEVELS).round().byte().numpy()
+        fine[done:end] = features.fine.float().cpu().numpy().astype(np.float16)
+        coarse[done:end] = (features.coarse.float() * _LEVELS).round().byte().cpu().numpy()
         done = end
         if progress is not None:
             progress(done, len(fine))

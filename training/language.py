@@ -99,9 +99,9 @@ class LanguageTask(nn.Module):
 
     def _soft_prompts(self, written: Tensor, names: list[str]) -> tuple[Tensor, Tensor]:
         """Each row's soft prompt, `(rows, soft_prompts, llm_dim)`, and which rows have one; the composer has none."""
-        rows = torch.arange(len(names))
-        which = torch.tensor([0 if name == COMPOSER else self.experts.index(name) for name in names])
-        has = torch.tensor([name != COMPOSER for name in names])
+        rows = torch.arange(len(names), device=written.device)
+        which = torch.tensor([0 if name == COMPOSER else self.experts.index(name) for name in names], device=written.device)
+        has = torch.tensor([name != COMPOSER for name in names], device=written.device)
         return written[rows, which] * has[:, None, None], has[:, None].expand(-1, written.shape[2])
 
     def _read_out_loss(self, seen: VLMFeatures, answers: Tensor) -> Tensor:

@@ -11,14 +11,12 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
 import rsagent.engines.local as local
 from rsagent.engines.base import Engine
 from rsagent.engines.local import LocalEngine
 from rsagent.errors import EngineError, ImageError, ImageLost, SettingsError
-from rsagent.model.checkpoint import checkpoint_digest, load_checkpoint
+from rsagent.model.checkpoint import checkpoint_digest
 from rsagent.model.network import RSMoE
 from rsagent.prompts import load_prompts
 from rsagent.schemas import ExpertPrompt
@@ -31,29 +29,12 @@ QUESTIONS = (
 )
 
 
-@pytest.fixture(scope="module")
-def exact(tiny_checkpoint: Path) -> RSMoE:
-    """The network in float64: in a batch of another size numbers round differently, and random weights have near ties."""
-    network = load_checkpoint(tiny_checkpoint)
-    network.mix()
-    return network.to(torch.float64)
-
-
 @pytest.fixture
 def engine(exact: RSMoE) -> Iterator[LocalEngine]:
     """A fresh engine: nothing is remembered."""
     engine = LocalEngine(exact, "digest")
     yield engine
     asyncio.run(engine.close())
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("pictures")
-    for index in range(5):
-        pixels = np.random.default_rng(index).integers(0, 256, (40 + index, 60, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{index}.png")
-    return sorted(folder.iterdir())
 
 
 async def listen(engine: LocalEngine, prompt: ExpertPrompt) -> list[str]:

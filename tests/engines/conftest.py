@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from rsagent.model.network import RSMoE
+
+
+@pytest.fixture(scope="module")
+def exact(tiny_checkpoint: Path) -> RSMoE:
+    """The network in float64: in a batch of another size numbers round differently, and random weights have near ties."""
+    import torch
+
+    from rsagent.model.checkpoint import load_checkpoint
+
+    network = load_checkpoint(tiny_checkpoint)
+    network.mix()
+    return network.to(torch.float64)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("pictures")
+    for index in range(5):
+        pixels = np.random.default_rng(index).integers(0, 256, (40 + index, 60, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return sorted(folder.iterdir())
