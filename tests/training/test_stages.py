@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,6 +36,15 @@ EXPERTS = ["theme", "object", "relation"]
 ADAPTERS = ["single", *EXPERTS, "composer"]
 STAGES: tuple[Stage, ...] = ("base", "stage1", "stage2")
 Weights = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Sums over several threads come in any order, so only one thread gives the very same weights twice."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
