@@ -7,7 +7,6 @@ is 107 kB: the fine scale as float16, the coarse one as uint8 (it ends in ReLU6,
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rsagent.model.image_encoder import COARSE_DIM, FINE_DIM, ImageEncoder, ImageFeatures
+from rsagent.training.resume import whole_files
 
 _LEVELS = 255 / 6.0
 
@@ -68,13 +68,10 @@ def feature_store(
     shapes = {"fine": (FINE_DIM, fine_side, fine_side), "coarse": (COARSE_DIM, coarse_side, coarse_side)}
     files = {part: folder / f"features-{key}-{part}.npy" for part in shapes}
     if not all(file.exists() for file in files.values()):
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = {part: file.with_suffix(f".{os.getpid()}.part") for part, file in files.items()}
-        fine = np.lib.format.open_memmap(partial["fine"], "w+", np.float16, (count, *shapes["fine"]))
-        coarse = np.lib.format.open_memmap(partial["coarse"], "w+", np.uint8, (count, *shapes["coarse"]))
-        _encode(encoder, batches(), fine, coarse, progress)
-        for part, file in files.items():
-            os.replace(partial[part], file)
+        with whole_files(files["fine"], files["coarse"]) as (fine_file, coarse_file):
+            fine = np.lib.format.open_memmap(fine_file, "w+", np.float16, (count, *shapes["fine"]))
+            coarse = np.lib.format.open_memmap(coarse_file, "w+", np.uint8, (count, *shapes["coarse"]))
+            _encode(encoder, batches(), fine, coarse, progress)
     return _mapped(files["fine"], files["coarse"])
 
 

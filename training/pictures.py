@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from rsagent.imagery import load_image
 from rsagent.model.image_encoder import pixels_from_rgb
+from rsagent.training.resume import whole_files
 
 
 def picture_bank(
@@ -34,16 +34,13 @@ def picture_bank(
     key = hashlib.sha256(f"{size}\n{names}".encode()).hexdigest()[:16]
     target = folder / f"pictures-{key}.npy"
     if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(f".{os.getpid()}.part")
-        bank = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(len(files), size, size, 3))
-        with ThreadPoolExecutor(2) as pool:
+        with whole_files(target) as (partial,), ThreadPoolExecutor(2) as pool:
+            bank = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(len(files), size, size, 3))
             for index, picture in enumerate(pool.map(lambda file: _decode(file, size), files)):
                 bank[index] = picture
                 if progress is not None and index % 200 == 0:
                     progress(index, len(files))
-        bank.flush()
-        os.replace(partial, target)
+            bank.flush()
     return np.load(target, mmap_mode="r")
 
 

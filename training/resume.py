@@ -1,12 +1,30 @@
-"""Going on with a stage that was interrupted: which of the checkpoints that `transformers.Trainer` left is whole."""
+"""Runs that are interrupted: large files appear whole or not at all, and only a whole checkpoint is resumed."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rsagent.errors import UserError
+
+
+@contextmanager
+def whole_files(*targets: Path) -> Iterator[list[Path]]:
+    """Names to write to, one a target: afterwards they are renamed to the targets, or deleted when something failed."""
+    for target in targets:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    partial = [target.with_suffix(f".{os.getpid()}.part") for target in targets]
+    try:
+        yield partial
+        for part, target in zip(partial, targets, strict=True):
+            os.replace(part, target)
+    finally:
+        for part in partial:
+            part.unlink(missing_ok=True)
 
 
 def checkpoint_to_resume(folder: Path, *, resume: bool) -> str | None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from rsagent.training.pictures import normalise
 from rsagent.training.render import render
+from rsagent.training.resume import whole_files
 from rsagent.training.scene_questions import Question, questions
 from rsagent.training.scene_text import aspects, caption
 from rsagent.training.scenes import scene_from_seed
@@ -42,15 +43,12 @@ def scene_texts(count: int, folder: Path, progress: Callable[[int, int], None] |
     """The words of the first `count` training scenes; written once to `folder`."""
     target = folder / f"scenes-{count}.jsonl"
     if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(f".{os.getpid()}.part")
-        with partial.open("w", encoding="utf-8") as out, _pool() as pool:
+        with whole_files(target) as (partial,), partial.open("w", encoding="utf-8") as out, _pool() as pool:
             chunks = list(range(0, count, _CHUNK))
             for index, texts in enumerate(pool.map(_texts, chunks, [count] * len(chunks))):
                 out.writelines(json.dumps(asdict(text)) + "\n" for text in texts)
                 if progress is not None:
                     progress(min(count, (index + 1) * _CHUNK), count)
-        os.replace(partial, target)
     with target.open(encoding="utf-8") as lines:
         found = [json.loads(line) for line in lines]
     return [SceneText(s["captions"], s["aspects"], [Question(**q) for q in s["questions"]]) for s in found]

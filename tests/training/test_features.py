@@ -76,7 +76,7 @@ def test_other_pictures_or_another_encoder_are_another_store(encoder: ImageEncod
 def test_an_interrupted_run_leaves_nothing_that_is_used(encoder: ImageEncoder, tmp_path: Path):
     with pytest.raises(KeyboardInterrupt):
         feature_store(encoder, "five", 5, Pictures(stop_after=1), tmp_path)
-    assert not list(tmp_path.glob("*.npy"))
+    assert not list(tmp_path.iterdir())
     pictures = Pictures()
     store = feature_store(encoder, "five", 5, pictures, tmp_path)
     assert pictures.read == 1 and np.abs(store.fine[4].astype(np.float32)).max() > 0
@@ -93,7 +93,7 @@ def test_one_file_of_two_is_not_enough(encoder: ImageEncoder, tmp_path: Path):
 def test_a_broken_promise_is_noticed(encoder: ImageEncoder, tmp_path: Path):
     with pytest.raises(ValueError, match="5 pictures came, 7 were promised"):
         feature_store(encoder, "seven", 7, Pictures(), tmp_path)
-    assert not list(tmp_path.glob("*.npy"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_progress_is_told(encoder: ImageEncoder, tmp_path: Path):
