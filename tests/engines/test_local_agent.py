@@ -44,7 +44,7 @@ async def test_an_answer_names_its_expert(agent: RSAgent, pictures: list[Path]):
 
 async def test_many_pictures_give_what_each_gives_alone(exact: RSMoE, agent: RSAgent, tmp_path: Path):
     files: list[Path] = []
-    for index in range(12):
+    for index in range(6):
         pixels = np.random.default_rng(index).integers(0, 256, (30, 40, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{index}.png")
         files.append(tmp_path / f"{index}.png")
@@ -54,8 +54,8 @@ async def test_many_pictures_give_what_each_gives_alone(exact: RSMoE, agent: RSA
         async for described in other.caption_many(files, "ucm"):
             assert isinstance(described.result, Caption)
             together[described.index] = described.result.text
-    assert [together[index] for index in range(12)] == alone
-    assert len(set(alone)) > 6
+    assert [together[index] for index in range(6)] == alone
+    assert len(set(alone)) > 3
 
 
 async def test_experts_that_take_too_long_are_one_error_and_nothing_goes_on(exact: RSMoE, pictures: list[Path]):

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
-from rsagent.model.decode import DecodeRequest, decode
+from rsagent.model.checkpoint import load_checkpoint
+from rsagent.model.decode import DecodeRequest, _left_padded, _Writer, decode
 from rsagent.model.network import RSMoE
 
 TEXTS = ("describe this image . theme :", "how many red lorries are in the car park ? answer :", "is there a bridge ?", "boats")
 ADAPTERS = ("theme", "object", "relation", "composer", "single")
+
+
+@pytest.fixture(scope="module")
+def network(tiny_checkpoint: Path) -> RSMoE:
+    """In float64: in a batch of another size numbers round differently, and random weights have near ties."""
+    network = load_checkpoint(tiny_checkpoint)
+    network.mix()
+    return network.to(torch.float64)
 
 
 class Heard(list[str]):
@@ -66,12 +76,9 @@ def test_adapters_differ_and_do_not_leak_into_the_next_batch(network: RSMoE):
     assert {adapter: ask(adapter) for adapter in reversed(ADAPTERS)} == first
 
 
-def test_mixed_layers_write_what_peft_writes(network: RSMoE, tiny_checkpoint):
+def test_mixed_layers_write_what_peft_writes(network: RSMoE, tiny_checkpoint: Path):
     """PEFT's own way of running one adapter is the reference."""
-    from rsagent.model.checkpoint import load_checkpoint
-    from rsagent.model.decode import _left_padded
-
-    plain = load_checkpoint(tiny_checkpoint)
+    plain = load_checkpoint(tiny_checkpoint).to(torch.float64)
     for seed in range(5):
         one = request(network, seed)
         plain.llm.set_adapter(one.adapter)
@@ -81,7 +88,7 @@ def test_mixed_layers_write_what_peft_writes(network: RSMoE, tiny_checkpoint):
             assert network.mixed is not None
             with network.mixed.rows([one.adapter]):
                 found = network.llm(inputs_embeds=embeds, attention_mask=mask).logits
-        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
 
 
 def test_prompts_of_very_different_lengths_are_padded_on_the_left(network: RSMoE):
@@ -150,8 +157,6 @@ def _catching(network: RSMoE, written: list[int]) -> Callable[[], None]:
 
 
 def test_characters_of_several_bytes_come_whole(network: RSMoE):
-    from rsagent.model.decode import _Writer
-
     one = request(network, 0, tokens=50)
     writer = _Writer(network, [one])
     for token in network.tokenizer("größe 東京 🌍 end")["input_ids"]:
@@ -162,8 +167,6 @@ def test_characters_of_several_bytes_come_whole(network: RSMoE):
 
 
 def test_an_end_token_ends_a_row(network: RSMoE):
-    from rsagent.model.decode import _Writer
-
     rows = [request(network, 0), request(network, 1)]
     writer = _Writer(network, rows)
     writer.put(torch.tensor([network.tokenizer.eos_token_id, 40]))

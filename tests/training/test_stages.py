@@ -240,6 +240,7 @@ def test_a_resumed_stage_ends_with_the_same_weights(
         assert same(load_file(tmp_path / f"{name}.safetensors"), load_file(finished / f"{name}.safetensors")), name
 
 
+@pytest.mark.slow
 def test_interrupted_again_and_again(recipe: Recipe, material: Material, finished: Path, tmp_path: Path):
     interrupt(recipe, material, tmp_path, "base", after=4)  # before the first checkpoint
     interrupt(recipe, material, tmp_path, "base", after=12, resume=True)
