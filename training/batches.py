@@ -23,7 +23,8 @@ class Samples(Dataset[list[Row]]):
     """The samples of one stage, as many as the recipe asks for."""
 
     def __init__(self, corpus: Corpus, stage: Stage, count: int) -> None:
-        self.corpus, self.stage, self.count = corpus, stage, count
+        self.corpus, self.count = corpus, count
+        self.stage: Stage = stage
 
     def __len__(self) -> int:
         return self.count
@@ -99,7 +100,7 @@ class Collator:
             "picture": torch.tensor([where[row.image] for row in rows]),
             "words": torch.as_tensor(words["input_ids"]),
             "word_mask": torch.as_tensor(words["attention_mask"]),
-            "ids": _pad([item[1] for item in built], self.tokenizer.pad_token_id or 0),
+            "ids": _pad([item[1] for item in built], cast(int, self.tokenizer.pad_token_id)),
             "segment": _pad([item[2] for item in built], -1),
             "labels": _pad([item[3] for item in built], IGNORE),
             "weight": torch.tensor([_ANSWER_WEIGHT if row.task == "answer" else 1.0 for row in rows]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from rsagent.errors import UserError
 
 
 @contextmanager
-def whole_files(*targets: Path) -> Iterator[list[Path]]:
+def whole_files(*targets: Path) -> Generator[list[Path], None, None]:
     """Names to write to, one a target: afterwards they are renamed to the targets, or deleted when something failed."""
     for target in targets:
         target.parent.mkdir(parents=True, exist_ok=True)
