@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
+from rsagent.training.auxiliary import map_grid, mark_grid
 from rsagent.training.corpus import Corpus, Row, Stage
 from rsagent.training.features import FeatureStore
 
@@ -66,6 +67,8 @@ class Collator:
             target sees the prompt and itself alone.
         weight: `(rows,)` weight of a target token. adapter: `(rows,)` index into `adapters`.
         needed: `(rows, experts)` gate labels, -1 where there are none. answer: `(rows,)` answer class, or -1.
+        marks: `(rows, 2, queries)` how many subjects and others lie in each query's region, and maps: `(rows, MAPS, queries)`
+            which kinds and colours stand there; nan where nobody knows.
     """
 
     def __init__(
@@ -76,8 +79,9 @@ class Collator:
         experts: Sequence[str],
         adapters: Sequence[str],
         max_words: int,
+        queries_side: int,
     ) -> None:
-        self.stores, self.tokenizer, self.max_words = stores, tokenizer, max_words
+        self.stores, self.tokenizer, self.max_words, self.side = stores, tokenizer, max_words, queries_side
         self.answers = {answer: index for index, answer in enumerate(answers)}
         self.experts, self.adapters = list(experts), list(adapters)
 
@@ -107,6 +111,8 @@ class Collator:
             "adapter": torch.tensor([self.adapters.index(row.adapter) for row in rows]),
             "needed": torch.tensor([self._needed(row) for row in rows]),
             "answer": torch.tensor([self.answers.get(row.answer, -1) if row.answer else -1 for row in rows]),
+            "marks": torch.stack([torch.stack([mark_grid(where, self.side) for where in (r.subject, r.other)]) for r in rows]),
+            "maps": torch.stack([map_grid(row.things, row.masses, self.side) for row in rows]),
         }
 
     def _sequence(self, row: Row) -> tuple[list[int], list[int], list[int]]:

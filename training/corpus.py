@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,10 +30,12 @@ from rsagent.training.aspects import merge_aspects
 from rsagent.training.consensus import consensus_weights
 from rsagent.training.paraphrase import caption_questions, derived_questions, in_digits, rephrase
 from rsagent.training.question_types import expert_of
-from rsagent.training.scene_store import SceneText
+from rsagent.training.scene_questions import Points, Question
+from rsagent.training.scene_store import SceneText, Thing
 
 Stage = Literal["base", "stage1", "stage2"]
 AspectTexts = dict[str, str]
+_COUNTS = ("count", "quantity")
 _FIELDS = {"theme": "theme", "object": "objects", "relation": "relations"}
 
 
@@ -49,6 +51,8 @@ class Row:
         adapter: "single", an expert, or "composer".
         needed: for the gate, which experts the instruction needs; empty where the gate learns nothing.
         answer: the short answer, for the auxiliary read-out of the Q-Former; "" for captions.
+        subject, other: where the things lie that a question is about and those it compares them with; None: nobody knows.
+        things, masses: under a caption's instruction, what stands where in a rendered scene; None for real pictures.
     """
 
     image: int
@@ -59,18 +63,29 @@ class Row:
     task: Task
     needed: tuple[str, ...] = ()
     answer: str = ""
+    subject: Points | None = None
+    other: Points | None = None
+    things: tuple[Thing, ...] | None = None
+    masses: tuple[int, ...] = ()
 
 
 @dataclass
 class Picture:
-    """One training picture: `images` are the rows of its views in the feature store, the plain view first."""
+    """One training picture: `images` are the rows of its views in the feature store, the plain view first.
+
+    `published` are the questions that people asked of it, drawn as often as all the derived ones together. `things` and
+    `masses` say what stands where in a rendered scene.
+    """
 
     style: str
     images: tuple[int, ...]
     captions: list[str]
     weights: list[float]
     aspects: list[AspectTexts]
-    questions: list[tuple[str, str, str]] = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)
+    published: list[Question] = field(default_factory=list)
+    things: tuple[Thing, ...] | None = None
+    masses: tuple[int, ...] = ()
 
 
 @dataclass
@@ -104,28 +119,31 @@ class Corpus:
             yield self._caption_row(picture, rng, stage)
         if stage == "base" and rng.random() < 0.5:
             yield from self._aspect_row(picture, rng.choice(self.experts), rng, "single")
-        told = 3 if rendered else 1
-        asked = _some(picture.questions, told + (self.looks if stage == "base" else 0), rng)
-        for index, (question, answer, kind) in enumerate(asked):
-            prompt = self.prompts.single_text("answer", question)
-            targets = (answer,) if index < told else ()  # the rest costs the Q-Former's pass alone, a third of a row
-            yield Row(_view(picture, kind, rng), question, prompt, targets, "single", "answer", answer=answer)
+        told, looks = (3, self.looks) if rendered else (2, self.looks // 4)  # of a real picture little is known
+        asked = _draw_questions(picture.published, picture.questions, told + (looks if stage == "base" else 0), rng)
+        for index, one in enumerate(asked):
+            prompt = self.prompts.single_text("answer", one.question)
+            row = _answer_row(picture, one, prompt, "single", rng)
+            yield row if index < told else replace(row, targets=())  # the Q-Former's pass alone, a third of a row's cost
 
     def _caption_row(self, picture: Picture, rng: random.Random, stage: Stage) -> Row:
         instruction = self.prompts.caption_instruction(picture.style)
         prompt = self.prompts.single_text("caption", instruction)
         captions = tuple(_draw(picture, rng, 2 if picture.style == "scenes" else 3, sharp=stage == "stage1"))
-        return Row(rng.choice(picture.images), instruction, prompt, captions, "single", "caption")
+        image = rng.choice(picture.images)
+        return Row(image, instruction, prompt, captions, "single", "caption", things=picture.things, masses=picture.masses)
 
     def _moe_rows(self, picture: Picture, rng: random.Random) -> Iterator[Row]:
         """Stage II: one expert an image, on its own aspect and its own questions; the composer on half of the images."""
         expert = rng.choice(self.experts)
         yield from self._aspect_row(picture, expert, rng, expert)
-        mine = [item for item in picture.questions if expert_of(item[2], self.experts) == expert]
-        for question, answer, kind in _some(mine, 2, rng):
-            prompt = self.prompts.expert_text(expert, "answer", question)
-            image = _view(picture, kind, rng)
-            yield Row(image, question, prompt, (answer,), expert, "answer", needed=(expert,), answer=answer)
+        mine, published = (
+            [one for one in pool if expert_of(one.type, self.experts) == expert]
+            for pool in (picture.questions, picture.published)
+        )
+        for one in _draw_questions(published, mine, 2, rng):
+            prompt = self.prompts.expert_text(expert, "answer", one.question)
+            yield replace(_answer_row(picture, one, prompt, expert, rng), needed=(expert,))
         if rng.random() < 0.6:
             yield self._composer_row(picture, rng)
 
@@ -136,7 +154,11 @@ class Corpus:
             instruction = self.prompts.caption_instruction(style)
             prompt = self.prompts.expert_text(expert, "caption", instruction)
             needed = self._offered(picture) if adapter != "single" else ()
-            yield Row(rng.choice(picture.images), instruction, prompt, (text,), adapter, "caption", needed=needed)
+            image = rng.choice(picture.images)
+            yield Row(
+                image, instruction, prompt, (text,), adapter, "caption",
+                needed=needed, things=picture.things, masses=picture.masses,
+            )  # fmt: skip
 
     def _composer_row(self, picture: Picture, rng: random.Random) -> Row:
         """The composer reads reports that differ from its target (another mixture of the captions), some of them missing."""
@@ -182,7 +204,7 @@ def read_corpus(
     base = len(files) * views
     pictures["scenes"] = [
         Picture("scenes", (base + i,), list(s.captions), [1.0] * len(s.captions), [dict(a) for a in s.aspects],
-                [(q.question, q.answer, q.type) for q in s.questions])
+                s.questions, things=s.things, masses=s.masses)
         for i, s in enumerate(scenes)
     ]  # fmt: skip
     return Corpus(pictures, prompts, tuple(experts), scene_share, seed, looks), files
@@ -208,7 +230,8 @@ def held_out_images(root: Path) -> dict[str, list[CaptionedImage]]:
 
 def answer_vocabulary(corpus: Corpus, most: int = 400) -> list[str]:
     """The most frequent short answers, for the auxiliary read-out."""
-    counts = Counter(a for pictures in corpus.pictures.values() for p in pictures for _, a, _ in p.questions)
+    asked = (one for pictures in corpus.pictures.values() for p in pictures for one in (*p.questions, *p.published))
+    counts = Counter(one.answer for one in asked)
     return [answer for answer, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:most]]
 
 
@@ -219,8 +242,8 @@ def corpus_texts(corpus: Corpus) -> Iterator[str]:
             yield from picture.captions
             for aspects in picture.aspects:
                 yield from aspects.values()
-            for question, answer, _ in picture.questions:
-                yield f"{question} {answer}"
+            for one in (*picture.questions, *picture.published):
+                yield f"{one.question} {one.answer}"
 
 
 def _pictures(root: Path, style: str, items: Sequence[CaptionedImage], start: int, views: int, seed: int) -> list[Picture]:
@@ -236,16 +259,16 @@ def _pictures(root: Path, style: str, items: Sequence[CaptionedImage], start: in
     pictures: list[Picture] = []
     for index, item in enumerate(items):
         rng = random.Random(f"{seed} {item.path.name}")
-        published = asked.get(item.path, [])
-        questions = [(asked.question, in_digits(asked.answer), asked.type) for asked in published]
-        questions += [(q, in_digits(a), kind) for q, a, kind in (rephrase(question, rng) for question in published)]
+        published = [Question(one.question, in_digits(one.answer), one.type) for one in asked.get(item.path, [])]
+        others = [rephrase(one, rng) for one in asked.get(item.path, [])]
         if item.path in labelled:
-            questions += [tuple(question) for question in derived_questions(labelled[item.path], rng)]
-        questions += [tuple(question) for question in caption_questions(item, rng)]
+            others += derived_questions(labelled[item.path], rng)
+        others += caption_questions(item, rng)
+        questions = [Question(question, in_digits(answer), kind) for question, answer, kind in others]
         variants = [merge_aspects(captions[index], rng, item.label) for _ in range(3)]
         aspects = [{"theme": a.theme, "object": a.objects, "relation": a.relations} for a in variants]
         rows = tuple((start + index) * views + view for view in range(views))
-        pictures.append(Picture(style, rows, captions[index], weights[index], aspects, questions))
+        pictures.append(Picture(style, rows, captions[index], weights[index], aspects, questions, published))
     return pictures
 
 
@@ -262,10 +285,24 @@ def _draw(picture: Picture, rng: random.Random, count: int, *, sharp: bool) -> l
     return drawn
 
 
-def _some(questions: Sequence[tuple[str, str, str]], count: int, rng: random.Random) -> list[tuple[str, str, str]]:
-    return rng.sample(questions, min(count, len(questions)))
+def _draw_questions(
+    published: Sequence[Question], others: Sequence[Question], count: int, rng: random.Random
+) -> list[Question]:
+    """Up to `count` different questions, half of them published ones where there are any."""
+    first = rng.sample(published, min((count + 1) // 2, len(published)))
+    rest = rng.sample(others, min(count - len(first), len(others)))
+    drawn = [*first, *rest]
+    rng.shuffle(drawn)
+    return drawn
+
+
+def _answer_row(picture: Picture, asked: Question, prompt: str, adapter: str, rng: random.Random) -> Row:
+    return Row(
+        _view(picture, asked.type, rng), asked.question, prompt, (asked.answer,), adapter, "answer",
+        answer=asked.answer, subject=asked.subject, other=asked.other,
+    )  # fmt: skip
 
 
 def _view(picture: Picture, kind: str, rng: random.Random) -> int:
-    """Augmented views are turned and mirrored, so a question about places sees the plain one."""
-    return picture.images[0] if expert_of(kind) == "relation" else rng.choice(picture.images)
+    """Augmented views are turned, mirrored and cropped, so a question about places or numbers sees the plain one."""
+    return picture.images[0] if kind in _COUNTS or expert_of(kind) == "relation" else rng.choice(picture.images)

@@ -13,25 +13,28 @@ from rsagent.model.image_encoder import ImageFeatures
 from rsagent.model.network import COMPOSER, RSMoE
 from rsagent.model.router import Routing
 from rsagent.model.vlm_encoder import VLMFeatures
+from rsagent.training.auxiliary import Grounding, ReadOut
 from rsagent.training.batches import IGNORE
 from rsagent.training.corpus import Stage
 
-_READ_OUT = 1.0  # weight of the auxiliary answer read-out beside a token loss of about one
+_READ_OUT = 1.0  # weight of the answer read-out beside a token loss of about one
+_GROUNDING = 0.2  # the loss of a whole grid of regions begins at about ten
 _GATE = 0.2
 
 
 class LanguageTask(nn.Module):
     """The network without its image encoder (features come from the store), and what a stage adds for training.
 
-    In `base` and `stage1` an auxiliary read-out predicts the short answer from the Q-Former alone: it tells the queries
-    directly what to look for, where the LLM's loss tells them late. It is dropped after training.
+    What the base adds are the heads of `auxiliary`, which tell the queries directly what to look for.
     """
 
     def __init__(self, network: RSMoE, stage: Stage, adapters: list[str], answers: int) -> None:
         super().__init__()
         self.stage, self.adapters = stage, adapters
         self.vlm_encoder, self.router, self.llm = network.vlm_encoder, network.router, network.llm
-        self.read_out = nn.Linear(2 * network.config.vlm_encoder.dim, answers) if stage != "stage2" else None
+        dim = network.config.vlm_encoder.dim
+        self.read_out = ReadOut(dim, answers) if stage == "base" else None
+        self.grounding = Grounding(dim) if stage == "base" else None
         self.experts = list(network.config.experts)
 
     def train(self, mode: bool = True) -> LanguageTask:
@@ -51,7 +54,9 @@ class LanguageTask(nn.Module):
         routing = self.router(seen) if self.stage == "stage2" else None
         parts = {"words": self._token_loss(seen, routing, batch)}
         if self.read_out is not None:
-            parts["read_out"] = _READ_OUT * self._read_out_loss(seen, batch["answer"])
+            parts["read_out"] = _READ_OUT * self.read_out.loss(seen, batch["answer"])
+        if self.grounding is not None:
+            parts["grounding"] = _GROUNDING * self.grounding.loss(seen, batch["marks"], batch["maps"])
         if routing is not None:
             parts["gate"] = _GATE * _gate_loss(routing.gate, batch["needed"])
         loss = torch.stack(list(parts.values())).sum()
@@ -103,14 +108,6 @@ class LanguageTask(nn.Module):
         which = torch.tensor([0 if name == COMPOSER else self.experts.index(name) for name in names], device=written.device)
         has = torch.tensor([name != COMPOSER for name in names], device=written.device)
         return written[rows, which] * has[:, None, None], has[:, None].expand(-1, written.shape[2])
-
-    def _read_out_loss(self, seen: VLMFeatures, answers: Tensor) -> Tensor:
-        assert self.read_out is not None
-        known = answers >= 0
-        features = torch.cat([seen.queries.mean(1), seen.instruction()], 1)
-        if not bool(known.any()):
-            return features.sum() * 0.0
-        return F.cross_entropy(self.read_out(features[known]).float(), answers[known])
 
 
 def _gate_loss(gate: Tensor, needed: Tensor) -> Tensor:

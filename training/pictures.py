@@ -30,9 +30,7 @@ def picture_bank(
     Raises:
         ImageError: a file cannot be read.
     """
-    names = "\n".join(f"{file.parent.name}/{file.name}" for file in files)
-    key = hashlib.sha256(f"{size}\n{names}".encode()).hexdigest()[:16]
-    target = folder / f"pictures-{key}.npy"
+    target = folder / f"pictures-{picture_key(files, size)}.npy"
     if not target.exists():
         with whole_files(target) as (partial,), ThreadPoolExecutor(2) as pool:
             bank = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(len(files), size, size, 3))
@@ -42,6 +40,12 @@ def picture_bank(
                     progress(index, len(files))
             bank.flush()
     return np.load(target, mmap_mode="r")
+
+
+def picture_key(files: Sequence[Path], size: int) -> str:
+    """A digest of which files in which order, at which size: the name of what is computed from them."""
+    names = "\n".join(f"{file.parent.name}/{file.name}" for file in files)
+    return hashlib.sha256(f"{size}\n{names}".encode()).hexdigest()[:16]
 
 
 def _decode(file: Path, size: int) -> np.ndarray:

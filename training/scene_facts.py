@@ -5,6 +5,8 @@ Questions, captions and the check of captions all ask here, so they cannot disag
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from rsagent.training.scene_model import CELLS, KINDS, Line, Scene, SceneObject, cell_of, visible_center
@@ -87,6 +89,16 @@ def lone_coloured(scene: Scene, kind: str) -> list[tuple[str, SceneObject]]:
     alone = [o for o in scene.seen(kind) if o.colour and tally[o.colour] == 1]
     places = [(cell_of(visible_center(o, scene.size), scene.size, 0.045), o) for o in alone]
     return [(cell, thing) for cell, thing in places if cell]
+
+
+def points(scene: Scene, things: Sequence[SceneObject]) -> tuple[tuple[float, float], ...]:
+    """Where the visible centres of `things` lie, as (x, y) shares of the picture in [0, 1)."""
+    centers = [visible_center(thing, scene.size) for thing in things]
+    return tuple((_share(x, scene.size), _share(y, scene.size)) for x, y in centers)
+
+
+def _share(value: float, size: int) -> float:
+    return min(max(round(value / size, 3), 0.0), 0.999)
 
 
 def near_cells(center: tuple[float, float], size: int, margin: float = 0.06) -> set[str]:

@@ -23,10 +23,11 @@ from rsagent.training.scene_facts import (
     main_side,
     pairs,
     place_of,
+    points,
     present,
     sides,
 )
-from rsagent.training.scene_model import KINDS, SCENES, Scene
+from rsagent.training.scene_model import KINDS, SCENES, Scene, SceneObject
 from rsagent.training.scene_words import PLACES, RELATIONS, article, coloured, name, pick
 
 QUESTION_TYPES: tuple[str, ...] = (
@@ -168,13 +169,22 @@ _REASON: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+Points = tuple[tuple[float, float], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, its short answer and its type (one of `QUESTION_TYPES`)."""
+    """A question, its short answer and its type (one of `QUESTION_TYPES`).
+
+    `subject` and `other` are where the things lie that it is about and those it compares them with, as (x, y) shares of the
+    picture in [0, 1); none at all where nothing is there, None where nobody could point at them.
+    """
 
     question: str
     answer: str
     type: str
+    subject: Points | None = None
+    other: Points | None = None
 
 
 def questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
@@ -211,6 +221,11 @@ def even_choice(values: Mapping[str, bool], rates: Mapping[str, tuple[float, flo
     return str(rng.choice(keys, p=weights / weights.sum()))
 
 
+def _where(scene: Scene, kind: str) -> Points | None:
+    """Where everything of `kind` lies; None for a mass, and for what is never counted."""
+    return points(scene, scene.seen(kind)) if kind in KINDS and kind not in scene.many else None
+
+
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
 
@@ -226,7 +241,7 @@ def _presence(scene: Scene, rng: np.random.Generator) -> Question | None:
     noun = name(rng, kind, False)
     one = "the sea" if kind == "sea" else article(noun)
     many = name(rng, kind, True)
-    return Question(template.format(a=one, ks=many), _yes(values[kind]), "presence")
+    return Question(template.format(a=one, ks=many), _yes(values[kind]), "presence", _where(scene, kind))
 
 
 def _quantity(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -239,7 +254,8 @@ def _quantity(scene: Scene, rng: np.random.Generator) -> Question | None:
             return None
         weights = np.array([(0.4, 0.7, 1.0, 1.5, 2.0, 2.5)[min(scene.count(k), 6) - 1] for k in there])
         kind = str(rng.choice(there, p=weights / weights.sum()))
-    return Question(pick(rng, _QUANTITY).format(ks=name(rng, kind, True)), str(scene.count(kind)), "quantity")
+    text = pick(rng, _QUANTITY).format(ks=name(rng, kind, True))
+    return Question(text, str(scene.count(kind)), "quantity", _where(scene, kind))
 
 
 def _subject(scene: Scene, kind: str, rng: np.random.Generator) -> tuple[str, dict[str, str]]:
@@ -249,23 +265,24 @@ def _subject(scene: Scene, kind: str, rng: np.random.Generator) -> tuple[str, di
 
 
 def _colour(scene: Scene, rng: np.random.Generator) -> Question | None:
-    options: list[tuple[str, str, str, bool]] = []
+    options: list[tuple[str, str, str, list[SceneObject]]] = []
     for kind in KINDS:
         if kind in scene.many or not scene.seen(kind):
             continue
         colour = colour_of(scene, kind)
         if colour:
-            options.append((kind, "", colour, scene.count(kind) != 1))
+            options.append((kind, "", colour, scene.seen(kind)))
         else:
-            options += [(kind, f" {PLACES[cell][0]}", o.colour, False) for cell, o in lone_in(scene, kind) if o.colour]
+            options += [(kind, f" {PLACES[cell][0]}", o.colour, [o]) for cell, o in lone_in(scene, kind) if o.colour]
     if not options:
         return None
     weights = np.array([0.35 if colour == "white" else 1.0 for _, _, colour, _ in options])
-    kind, where, colour, plural = options[int(rng.choice(len(options), p=weights / weights.sum()))]
+    kind, where, colour, things = options[int(rng.choice(len(options), p=weights / weights.sum()))]
+    plural = len(things) != 1
     noun = name(rng, kind, plural) + where
     verbs = {"is": "are" if plural else "is", "does": "do" if plural else "does"}
     template = pick(rng, [t for t in _COLOUR if not (where and "in the image" in t)])
-    return Question(template.format(k=noun, **verbs), colour, "color")
+    return Question(template.format(k=noun, **verbs), colour, "color", points(scene, things))
 
 
 def _place(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -275,16 +292,17 @@ def _place(scene: Scene, rng: np.random.Generator) -> Question | None:
         return Question(
             pick(rng, _PLACE).format(k=noun, **{"is": "is", "does": "does"}), scene.water_side, "ab_position"
         )
-    alone = [(kind, o.colour, cell) for kind in KINDS for cell, o in lone_coloured(scene, kind)]
+    alone = [(kind, o, cell) for kind in KINDS for cell, o in lone_coloured(scene, kind)]
     if alone and rng.random() < 0.5:
-        kind, colour, cell = alone[int(rng.integers(len(alone)))]
-        noun = coloured(str(colour), name(rng, kind, False))
-        return Question(pick(rng, _PLACE).format(k=noun, **{"is": "is", "does": "does"}), cell, "ab_position")
+        kind, thing, cell = alone[int(rng.integers(len(alone)))]
+        noun = coloured(str(thing.colour), name(rng, kind, False))
+        text = pick(rng, _PLACE).format(k=noun, **{"is": "is", "does": "does"})
+        return Question(text, cell, "ab_position", points(scene, [thing]))
     if not options:
         return None
     kind, cell = options[int(rng.integers(len(options)))]
     noun, verbs = _subject(scene, kind, rng)
-    return Question(pick(rng, _PLACE).format(k=noun, **verbs), cell, "ab_position")
+    return Question(pick(rng, _PLACE).format(k=noun, **verbs), cell, "ab_position", _where(scene, kind))
 
 
 def _relation(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -294,17 +312,19 @@ def _relation(scene: Scene, rng: np.random.Generator) -> Question | None:
     for a, b in order[:12]:
         noun, verbs = _subject(scene, a, rng)
         other = _subject(scene, b, rng)[0]
+        where = (_where(scene, a), _where(scene, b))
         if four:
             side = main_side(scene, a, b)
             if side:
-                return Question(pick(rng, _SIDE).format(k=noun, o=other, **verbs), side, "re_position")
+                return Question(pick(rng, _SIDE).format(k=noun, o=other, **verbs), side, "re_position", *where)
             continue
         known = sides(scene, a, b)
         if known:
             side = pick(rng, list(known))
             form = RELATIONS[side][int(rng.integers(len(RELATIONS[side])))]
             templates = _ARE_SIDE if scene.count(a) != 1 else _IS_SIDE
-            return Question(pick(rng, templates).format(k=noun, o=other, side=form), _yes(known[side]), "re_position")
+            text = pick(rng, templates).format(k=noun, o=other, side=form)
+            return Question(text, _yes(known[side]), "re_position", *where)
     return None
 
 
@@ -331,9 +351,8 @@ def _area_comparison(scene: Scene, rng: np.random.Generator) -> Question | None:
     if a in KINDS:
         plural = scene.count(a) != 1
         text = pick(rng, _AREAS if plural else [t for t in _AREA if "Is there" not in t])
-        return Question(
-            text.format(k=_subject(scene, a, rng)[0], o=_subject(scene, b, rng)[0]), _yes(larger), "area_comp"
-        )
+        text = text.format(k=_subject(scene, a, rng)[0], o=_subject(scene, b, rng)[0])
+        return Question(text, _yes(larger), "area_comp", _where(scene, a), _where(scene, b))
     return Question(pick(rng, _AREA).format(k=a, o=b), _yes(larger), "area_comp")
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,9 @@ def scene_record(seed: int, split: str, scene: Scene | None = None, captions: in
         "greyscale": scene.greyscale,
         "captions": [caption(scene, rng) for _ in range(captions)],
         "aspects": aspects(scene, rng),
-        "questions": [asdict(question) for question in questions(scene, rng)],
+        "questions": [
+            {"question": q.question, "answer": q.answer, "type": q.type} for q in questions(scene, rng)
+        ],
         "truth": {
             "counts": {kind: scene.count(kind) for kind in KINDS if scene.count(kind)},
             "objects": [

@@ -34,10 +34,10 @@ from rsagent.training.encoder import train_encoder
 from rsagent.training.features import feature_store
 from rsagent.training.fresh import fresh_network, load_or_train_tokenizer
 from rsagent.training.language import LanguageTask
-from rsagent.training.pictures import augment, normalise, picture_bank
+from rsagent.training.pictures import augment, normalise, picture_bank, picture_key
 from rsagent.training.recipe import Recipe, StageRecipe
 from rsagent.training.resume import checkpoint_to_resume
-from rsagent.training.scene_store import scene_batches, scene_texts
+from rsagent.training.scene_store import scene_batches, scene_key, scene_texts
 
 log = logging.getLogger(__name__)
 LLM_TARGETS = ["q_proj", "v_proj", "gate_proj", "up_proj", "down_proj"]
@@ -75,12 +75,12 @@ def prepare(recipe: Recipe, data: Path, out: Path, encoder: ImageEncoder, progre
     )  # fmt: skip
     bank = picture_bank(files, recipe.image_size, cache, lambda done, count: progress("pictures", done, count))
     real = feature_store(
-        encoder, f"real {recipe.views} {recipe.seed}", len(files) * recipe.views,
+        encoder, f"real {recipe.views} {recipe.seed} {picture_key(files, recipe.image_size)}", len(files) * recipe.views,
         lambda: _views(bank, recipe.views, recipe.image_size, recipe.seed), cache,
         lambda done, count: progress("features", done, count),
     )  # fmt: skip
     scenes = feature_store(
-        encoder, "scenes", recipe.scenes, lambda: scene_batches(recipe.scenes), cache,
+        encoder, f"scenes {scene_key()}", recipe.scenes, lambda: scene_batches(recipe.scenes), cache,
         lambda done, count: progress("scene features", done, count),
     )  # fmt: skip
     tokenizer = load_or_train_tokenizer(
@@ -202,8 +202,11 @@ def _run(
         disable_tqdm=True,
         seed=recipe.seed,
     )
-    max_words = task.vlm_encoder.config.max_words
-    collator = Collator(material.stores, material.tokenizer, material.answers, recipe.network.experts, adapters, max_words)
+    sizes = task.vlm_encoder.config
+    collator = Collator(
+        material.stores, material.tokenizer, material.answers, recipe.network.experts, adapters,
+        sizes.max_words, sizes.queries_side,
+    )  # fmt: skip
     trainer = _StageTrainer(
         model=task,
         args=arguments,

@@ -31,14 +31,16 @@ QUESTIONS = (
 
 def _picture(style: str, index: int, images: tuple[int, ...]) -> Picture:
     from rsagent.training.corpus import Picture
+    from rsagent.training.scene_questions import Question
 
     captions = [CAPTIONS[index % 7], CAPTIONS[(index + 1) % 7], CAPTIONS[index % 7]]
     aspects = [
         {"theme": f"a place {index}", "object": "boats and lorries", "relation": "" if index % 2 else "boats near a road"},
         {"theme": f"place number {index}", "object": "a tank", "relation": ""},
     ]
-    questions = [QUESTIONS[(index + shift) % 5] for shift in range(index % 4)]  # some pictures have none
-    return Picture(style, images, captions, [0.5, 0.3, 0.2], aspects, questions)
+    questions = [Question(*QUESTIONS[(index + shift) % 5]) for shift in range(index % 4)]  # some pictures have none
+    things = ((0, 1, 0.1, 0.2), (2, -1, 0.9, 0.5)) if style == "scenes" else None
+    return Picture(style, images, captions, [0.5, 0.3, 0.2], aspects, questions, things=things)
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ def row(*targets: str, image: int = 0, **changes: object) -> Row:
 
 
 def loss_of(task: LanguageTask, material: Material, rows: list[Row], name: str = "words") -> float:
-    collate = Collator(material.stores, material.tokenizer, material.answers, task.experts, task.adapters, 16)
+    collate = Collator(material.stores, material.tokenizer, material.answers, task.experts, task.adapters, 16, 3)
     with torch.no_grad():
         return float(task(**collate([rows]))[name])
 
@@ -86,7 +86,7 @@ def test_a_batch_costs_the_mean_of_its_rows(fresh: RSMoE, material: Material, co
 
 def test_a_target_does_not_see_another(fresh: RSMoE, material: Material):
     task = LanguageTask(fresh, "base", ["single"], len(material.answers)).eval()
-    collate = Collator(material.stores, material.tokenizer, material.answers, task.experts, task.adapters, 16)
+    collate = Collator(material.stores, material.tokenizer, material.answers, task.experts, task.adapters, 16, 3)
 
     def logits(*targets: str) -> torch.Tensor:
         batch = collate([[row(*targets)]])
@@ -119,7 +119,7 @@ def test_an_answer_counts_more_than_a_caption(fresh: RSMoE, material: Material):
 def test_the_loss_falls_when_the_words_are_learnt(fresh: RSMoE, material: Material):
     torch.manual_seed(0)
     task = LanguageTask(fresh, "base", ["single"], len(material.answers)).train()
-    collate = Collator(material.stores, material.tokenizer, material.answers, task.experts, task.adapters, 16)
+    collate = Collator(material.stores, material.tokenizer, material.answers, task.experts, task.adapters, 16, 3)
     batch = collate([[row(CAPTIONS[1], image=0), row("yes", image=5, task="answer", answer="yes")]])
     optimizer = torch.optim.AdamW(task.parameters(), 1e-2)
     losses: list[float] = []
@@ -187,7 +187,7 @@ def test_the_composer_has_no_soft_prompt_and_the_experts_their_own(second: Langu
 def test_gradients_reach_the_experts_in_the_batch_and_the_router_alone(second: LanguageTask, material: Material):
     for name, parameter in second.llm.named_parameters():
         parameter.requires_grad_(".lora_" in name)
-    collate = Collator(material.stores, material.tokenizer, material.answers, second.experts, second.adapters, 16)
+    collate = Collator(material.stores, material.tokenizer, material.answers, second.experts, second.adapters, 16, 3)
     second(**collate([[row("two hangars", adapter="object", needed=("object",))]]))["loss"].backward()
     touched = {name for name, p in second.named_parameters() if p.grad is not None and bool(p.grad.abs().sum() > 0)}
     assert any(".object." in name for name in touched)

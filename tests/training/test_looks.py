@@ -6,8 +6,9 @@ import random
 
 from rsagent.prompts import load_prompts
 from rsagent.training.corpus import Corpus, Picture
+from rsagent.training.scene_questions import Question
 
-QUESTIONS = [(f"Is thing {i} there?", "yes", "presence") for i in range(9)]
+QUESTIONS = [Question(f"Is thing {i} there?", "yes", "presence") for i in range(9)]
 
 
 def corpus(looks: int) -> Corpus:
