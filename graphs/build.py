@@ -9,6 +9,7 @@ from langgraph.graph.state import CompiledStateGraph
 
 from rsagent.engines.base import Engine
 from rsagent.errors import SettingsError
+from rsagent.graphs.compose import EVIDENCE_THRESHOLD
 from rsagent.graphs.nodes import Nodes
 from rsagent.graphs.state import GraphInput, GraphOutput, GraphState
 from rsagent.prompts import Prompts, load_prompts
@@ -25,7 +26,7 @@ def create_graph(
     prompts: Prompts | None = None,
     expert_timeout_s: float = 60.0,
     max_reasks: int = 1,
-    evidence_threshold: float = 0.3,
+    evidence_threshold: float = EVIDENCE_THRESHOLD,
     max_tokens: int | None = None,
     checkpointer: BaseCheckpointSaver[str] | None = None,
 ) -> Graph:

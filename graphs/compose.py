@@ -15,6 +15,9 @@ from rsagent.schemas import Answer, Caption, Conflict, ExpertPrompt, ExpertRepor
 ASPECTS = {"theme": "theme", "object": "objects", "relation": "relations"}
 """Expert -> the field of a Caption that holds its aspect. Experts of other names appear in the text alone."""
 
+EVIDENCE_THRESHOLD = 0.3
+"""The gate from which on an expert is asked, unless the caller says otherwise."""
+
 _NOTHING = frozenset(("", "none", "nothing", "n/a", "no relations", "no objects", "no theme"))
 _FILLERS = frozenset("a an and are is it of the there this".split())
 _NEGATIONS = frozenset("no not without never nor".split())

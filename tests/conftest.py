@@ -63,6 +63,7 @@ def tiny_recipe() -> Recipe:
             "base": {"samples": 8, "batch": 4},
             "stage1": {"samples": 8, "batch": 4},
             "stage2": {"samples": 8, "batch": 4},
+            "composer": {"samples": 8, "batch": 4, "reports": 6},
         }
     )  # fmt: skip
 

@@ -33,7 +33,7 @@ from rsagent.training.question_types import expert_of
 from rsagent.training.scene_questions import Points, Question
 from rsagent.training.scene_store import SceneText, Thing
 
-Stage = Literal["base", "stage1", "stage2"]
+Stage = Literal["base", "stage1", "stage2", "composer"]
 AspectTexts = dict[str, str]
 _COUNTS = ("count", "quantity")
 _FIELDS = {"theme": "theme", "object": "objects", "relation": "relations"}
@@ -74,7 +74,7 @@ class Picture:
     """One training picture: `images` are the rows of its views in the feature store, the plain view first.
 
     `published` are the questions that people asked of it, drawn as often as all the derived ones together. `things` and
-    `masses` say what stands where in a rendered scene.
+    `masses` say what stands where in a rendered scene. `reports` are what the experts said of a view, for the composer.
     """
 
     style: str
@@ -86,6 +86,7 @@ class Picture:
     published: list[Question] = field(default_factory=list)
     things: tuple[Thing, ...] | None = None
     masses: tuple[int, ...] = ()
+    reports: list[tuple[int, AspectTexts]] = field(default_factory=list)
 
 
 @dataclass
@@ -102,15 +103,21 @@ class Corpus:
     def sample(self, index: int, stage: Stage) -> list[Row]:
         """The rows of the `index`-th sample of a stage."""
         rng = random.Random(f"{self.seed} {stage} {index}")
+        picture = self.draw_picture(rng)
+        if stage == "composer":
+            return [self._composer_row(picture, rng)]
+        if stage == "stage2":  # of some pictures an expert has nothing to say and was asked nothing
+            return list(self._moe_rows(picture, rng)) or [self._whole_row(picture, rng)]
+        return list(self._single_rows(picture, rng, stage)) or [self._caption_row(picture, rng, stage)]
+
+    def draw_picture(self, rng: random.Random) -> Picture:
+        """A scene with the chance `scene_share`, else a real picture of any style."""
         styles = [style for style in self.pictures if style != "scenes" and self.pictures[style]]
         if not styles or (self.pictures.get("scenes") and rng.random() < self.scene_share):
-            picture = rng.choice(self.pictures["scenes"])
-        else:  # a small data set is seen more often than its size says, a large one less
-            style = rng.choices(styles, [len(self.pictures[style]) ** 0.6 for style in styles])[0]
-            picture = rng.choice(self.pictures[style])
-        rows = list(self._moe_rows(picture, rng) if stage == "stage2" else self._single_rows(picture, rng, stage))
-        # a picture of which nothing fitted still has captions: a batch is never empty
-        return rows or [self._composer_row(picture, rng) if stage == "stage2" else self._caption_row(picture, rng, stage)]
+            return rng.choice(self.pictures["scenes"])
+        # a small data set is seen more often than its size says, a large one less
+        style = rng.choices(styles, [len(self.pictures[style]) ** 0.6 for style in styles])[0]
+        return rng.choice(self.pictures[style])
 
     def _single_rows(self, picture: Picture, rng: random.Random, stage: Stage) -> Iterator[Row]:
         """Base and stage I: one LLM learns captions and answers; the base also learns what aspects are."""
@@ -134,7 +141,7 @@ class Corpus:
         return Row(image, instruction, prompt, captions, "single", "caption", things=picture.things, masses=picture.masses)
 
     def _moe_rows(self, picture: Picture, rng: random.Random) -> Iterator[Row]:
-        """Stage II: one expert an image, on its own aspect and its own questions; the composer on half of the images."""
+        """Stage II: one expert an image, on its own aspect and its own questions."""
         expert = rng.choice(self.experts)
         yield from self._aspect_row(picture, expert, rng, expert)
         mine, published = (
@@ -144,8 +151,12 @@ class Corpus:
         for one in _draw_questions(published, mine, 2, rng):
             prompt = self.prompts.expert_text(expert, "answer", one.question)
             yield replace(_answer_row(picture, one, prompt, expert, rng), needed=(expert,))
-        if rng.random() < 0.6:
-            yield self._composer_row(picture, rng)
+
+    def _whole_row(self, picture: Picture, rng: random.Random) -> Row:
+        """The first expert on its aspect, or on a caption where the picture has no aspect at all: a batch is never empty."""
+        return next(self._aspect_row(picture, self.experts[0], rng, self.experts[0]), None) or replace(
+            self._caption_row(picture, rng, "stage2"), adapter=self.experts[0]
+        )
 
     def _aspect_row(self, picture: Picture, expert: str, rng: random.Random, adapter: str) -> Iterator[Row]:
         text = rng.choice(picture.aspects)[expert]
@@ -161,13 +172,13 @@ class Corpus:
             )  # fmt: skip
 
     def _composer_row(self, picture: Picture, rng: random.Random) -> Row:
-        """The composer reads reports that differ from its target (another mixture of the captions), some of them missing."""
+        """The composer reads what the experts said of a view of this picture, at times without one of them."""
+        image, said = rng.choice(picture.reports)
         instruction = self.prompts.caption_instruction(picture.style)
-        reports = {name: "" if rng.random() < 0.15 else text for name, text in rng.choice(picture.aspects).items()}
-        prompt = self.prompts.composer_text(instruction, **{_FIELDS[name]: text for name, text in reports.items()})
-        targets = tuple(_draw(picture, rng, 2, sharp=True))
-        offered = self._offered(picture)
-        return Row(rng.choice(picture.images), instruction, prompt, targets, "composer", "caption", needed=offered)
+        words = {field: said.get(name, "") for name, field in _FIELDS.items()}
+        reports = {field: "" if rng.random() < 0.1 else text for field, text in words.items()}
+        prompt = self.prompts.composer_text(instruction, **reports)
+        return Row(image, instruction, prompt, tuple(_draw(picture, rng, 2, sharp=True)), "composer", "caption")
 
     def _offered(self, picture: Picture) -> tuple[str, ...]:
         """The experts that have something to say of a picture; the gate learns them, so that nothing is invented."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rsagent.model.image_encoder import ImageFeatures
-from rsagent.model.network import COMPOSER, RSMoE
+from rsagent.model.network import RSMoE
 from rsagent.model.router import Routing
 from rsagent.model.vlm_encoder import VLMFeatures
 from rsagent.training.auxiliary import Grounding, ReadOut
@@ -35,19 +35,18 @@ class LanguageTask(nn.Module):
         dim = network.config.vlm_encoder.dim
         self.read_out = ReadOut(dim, answers) if stage == "base" else None
         self.grounding = Grounding(dim) if stage == "base" else None
-        self.experts = list(network.config.experts)
 
     def train(self, mode: bool = True) -> LanguageTask:
         """Training mode; the LLM stays in evaluation mode, in which PEFT mixes adapters within a batch (no dropout here)."""
         super().train(mode)
         if self.stage == "stage2":
-            self.vlm_encoder.eval()
             self.llm.eval()
         return self
 
     def forward(self, fine: Tensor, coarse: Tensor, **batch: Tensor) -> dict[str, Tensor]:
         """One batch of `Collator` -> `loss`, and detached parts of it for the log."""
-        frozen: AbstractContextManager[Any] = torch.no_grad() if self.stage == "stage2" else nullcontext()
+        both_encoders = self.stage in ("stage2", "composer")
+        frozen: AbstractContextManager[Any] = torch.no_grad() if both_encoders else nullcontext()
         with frozen:
             image = self.vlm_encoder.look(ImageFeatures(fine, coarse))[batch["picture"]]
             seen, _ = self.vlm_encoder(image, batch["words"], batch["word_mask"])
@@ -84,15 +83,13 @@ class LanguageTask(nn.Module):
     def _logits(self, seen: VLMFeatures, routing: Routing | None, batch: dict[str, Tensor], part: slice, length: int) -> Tensor:
         ids, segment = batch["ids"][part, :length], batch["segment"][part, :length]
         prefix = seen.projected[part]
-        present = torch.ones(prefix.shape[:2], dtype=torch.bool, device=ids.device)
-        names: list[str] | None = None
-        if routing is not None:
-            names = [self.adapters[int(index)] for index in batch["adapter"][part]]
-            soft, has = self._soft_prompts(routing.soft_prompts[part], names)
-            prefix, present = torch.cat([prefix, soft], 1), torch.cat([present, has], 1)
-        segments = torch.cat([torch.where(present, 0, -1), segment], 1)
+        extra: dict[str, Any] = {}
+        if routing is not None:  # the adapters of stage II are the experts, in the router's order
+            chosen = batch["adapter"][part]
+            prefix = torch.cat([prefix, routing.soft_prompts[part][torch.arange(len(chosen), device=chosen.device), chosen]], 1)
+            extra["adapter_names"] = [self.adapters[int(index)] for index in chosen]
+        segments = torch.cat([torch.zeros(prefix.shape[:2], dtype=segment.dtype, device=ids.device), segment], 1)
         embeds = torch.cat([prefix, self.llm.get_input_embeddings()(ids).to(prefix.dtype)], 1)
-        extra = {} if names is None else {"adapter_names": names}
         output = self.llm(
             inputs_embeds=embeds,
             attention_mask=block_mask(segments),
@@ -101,13 +98,6 @@ class LanguageTask(nn.Module):
             **extra,
         )
         return output.logits
-
-    def _soft_prompts(self, written: Tensor, names: list[str]) -> tuple[Tensor, Tensor]:
-        """Each row's soft prompt, `(rows, soft_prompts, llm_dim)`, and which rows have one; the composer has none."""
-        rows = torch.arange(len(names), device=written.device)
-        which = torch.tensor([0 if name == COMPOSER else self.experts.index(name) for name in names], device=written.device)
-        has = torch.tensor([name != COMPOSER for name in names], device=written.device)
-        return written[rows, which] * has[:, None, None], has[:, None].expand(-1, written.shape[2])
 
 
 def _gate_loss(gate: Tensor, needed: Tensor) -> Tensor:

@@ -80,6 +80,12 @@ class StageRecipe(_Run):
     warmup: float = Field(default=0.05, ge=0, le=1, description="share of the steps in which the learning rate rises")
 
 
+class ComposerRecipe(StageRecipe):
+    """The last step of stage II: the composer on the experts' own words."""
+
+    reports: Size = Field(default=4800, description="training views that the experts describe for it")
+
+
 class Recipe(_Part):
     """Everything about one checkpoint's training."""
 
@@ -93,6 +99,7 @@ class Recipe(_Part):
     base: StageRecipe
     stage1: StageRecipe
     stage2: StageRecipe
+    composer: ComposerRecipe
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -4,13 +4,15 @@
 
 base    the image encoder is fine-tuned, then the Q-Former and, for `tiny`, the LLM are trained from nothing.
 stage1  the encoder is frozen; LoRA in the Q-Former and in the LLM, the output projection in full (III-C1).
-stage2  both encoders are frozen; every expert starts as a copy of stage I's adapter, beside the router (III-C2).
+stage2  both encoders are frozen; every expert starts as a copy of stage I's adapter, beside the router (III-C2). Then the
+        composer, which starts from the same copy, learns to read what these experts really say.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -36,6 +38,7 @@ from rsagent.training.fresh import fresh_network, load_or_train_tokenizer
 from rsagent.training.language import LanguageTask
 from rsagent.training.pictures import augment, normalise, picture_bank, picture_key
 from rsagent.training.recipe import Recipe, StageRecipe
+from rsagent.training.reports import described_pictures
 from rsagent.training.resume import checkpoint_to_resume
 from rsagent.training.scene_store import scene_batches, scene_key, scene_texts
 
@@ -107,6 +110,7 @@ def train_until(stage: Stage, recipe: Recipe, data: Path, out: Path, progress: P
     if stage == "stage1":
         return out / "stage1.safetensors"
     train_stage2(network, recipe, material, out, resume=resume)
+    train_composer(network, recipe, material, out, progress, resume=resume)
     save_checkpoint(network, out / "checkpoint", card=model_card(recipe, network.config, parameter_counts(network)))
     return out / "checkpoint"
 
@@ -148,23 +152,58 @@ def train_stage1(network: RSMoE, recipe: Recipe, material: Material, out: Path, 
 
 
 def train_stage2(network: RSMoE, recipe: Recipe, material: Material, out: Path, *, resume: bool) -> None:
-    """The experts, the composer and the router; leaves `out/stage2.safetensors`."""
-    final = out / "stage2.safetensors"
-    torch.manual_seed(recipe.seed)
-    adapters = [*recipe.network.experts, COMPOSER]
-    for name in adapters:
-        network.llm.add_adapter(name, network.llm.peft_config[SINGLE])
-    _copy_adapter(network.llm, SINGLE, adapters)
+    """The experts and the router; leaves `out/stage2.safetensors`."""
+    experts = list(recipe.network.experts)
+    _add_adapters(network, experts, recipe)
     parts = nn.ModuleDict({"router": network.router, "llm": network.llm})
+    final = out / "stage2.safetensors"
     if not final.exists():
         network.vlm_encoder.requires_grad_(False)
         network.router.requires_grad_(True)
-        for name, parameter in network.llm.named_parameters():  # PEFT leaves only the first adapter trainable
-            parameter.requires_grad_(any(f".{adapter}." in name for adapter in adapters))
-        task = LanguageTask(network, "stage2", adapters, len(material.answers))
-        _run(task, "stage2", recipe, recipe.stage2, material, out, adapters, resume)
+        _train_only(network.llm, experts)
+        task = LanguageTask(network, "stage2", experts, len(material.answers))
+        _run(task, "stage2", recipe, recipe.stage2, material, out, experts, resume)
         _write(parts, final)
     _read(parts, final)
+
+
+def train_composer(
+    network: RSMoE, recipe: Recipe, material: Material, out: Path, progress: Progress, *, resume: bool
+) -> None:
+    """The composer, on reports of the experts as they are now; leaves `out/composer.safetensors`."""
+    _add_adapters(network, [COMPOSER], recipe)
+    parts = nn.ModuleDict({"llm": network.llm})
+    final = out / "composer.safetensors"
+    if not final.exists():
+        corpus = replace(material.corpus, scene_share=recipe.composer.scene_share)
+        digest = hashlib.sha256((out / "stage2.safetensors").read_bytes()).hexdigest()[:16]
+        target = out / f"reports-{recipe.composer.reports}-{digest}.jsonl"
+        described = described_pictures(
+            corpus, network, material.stores, recipe.composer.reports, target,
+            lambda done, count: progress("reports", done, count),
+        )  # fmt: skip
+        network.router.requires_grad_(False)
+        network.vlm_encoder.requires_grad_(False)
+        network.llm.set_adapter(COMPOSER)
+        _train_only(network.llm, [COMPOSER])
+        task = LanguageTask(network, "composer", [COMPOSER], len(material.answers))
+        told = replace(material, corpus=replace(corpus, pictures=described))
+        _run(task, "composer", recipe, recipe.composer, told, out, [COMPOSER], resume)
+        _write(parts, final)
+    _read(parts, final)
+
+
+def _add_adapters(network: RSMoE, names: Sequence[str], recipe: Recipe) -> None:
+    """Further adapters that start as copies of stage I's."""
+    torch.manual_seed(recipe.seed)
+    for name in names:
+        network.llm.add_adapter(name, network.llm.peft_config[SINGLE])
+    _copy_adapter(network.llm, SINGLE, names)
+
+
+def _train_only(llm: nn.Module, adapters: Sequence[str]) -> None:
+    for name, parameter in llm.named_parameters():  # PEFT leaves only the first adapter trainable
+        parameter.requires_grad_(any(f".{adapter}." in name for adapter in adapters))
 
 
 def _run(
@@ -254,7 +293,7 @@ def _prompt_texts(corpus: Corpus) -> Iterator[str]:
         yield from [corpus.prompts.composer_text(style, theme="", objects="", relations="")] * 50
 
 
-def _copy_adapter(llm: nn.Module, source: str, targets: list[str]) -> None:
+def _copy_adapter(llm: nn.Module, source: str, targets: Sequence[str]) -> None:
     with torch.no_grad():
         state = dict(llm.named_parameters())
         for name, parameter in state.items():

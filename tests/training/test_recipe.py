@@ -20,6 +20,7 @@ WHOLE = {
     "base": {"samples": 100},
     "stage1": {"samples": 100},
     "stage2": {"samples": 100},
+    "composer": {"samples": 100},
 }
 
 
@@ -37,7 +38,7 @@ def fault(tmp_path: Path, content: object) -> str:
 def test_the_shipped_recipes_load(file: Path):
     recipe = load_recipe(file)
     assert recipe.name == file.stem
-    for run in (recipe.encoder, recipe.base, recipe.stage1, recipe.stage2):
+    for run in (recipe.encoder, recipe.base, recipe.stage1, recipe.stage2, recipe.composer):
         assert run.samples >= run.batch
 
 
