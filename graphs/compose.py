@@ -70,11 +70,16 @@ def tidy(text: str) -> str:
     return " ".join(sentence[0].upper() + sentence[1:] for sentence in _sentences(text))
 
 
+def tidy_aspect(text: str) -> str:
+    """`tidy`, and in each sentence an item of a list once: small models go round in circles ("two trees, a car, two trees")."""
+    return " ".join(_items_once(sentence) for sentence in _sentences(tidy(text)))
+
+
 def join(aspects: Sequence[str]) -> str:
     """The aspects one after the other, tidied, without the sentences that an earlier one already says."""
     kept: list[str] = []
     for aspect in aspects:
-        for sentence in _sentences(tidy(aspect)):
+        for sentence in _sentences(tidy_aspect(aspect)):
             if not any(_repeats(sentence, earlier) for earlier in kept):
                 kept.append(sentence)
     return " ".join(kept)
@@ -110,7 +115,7 @@ def compose_caption(
         raise AllExpertsFailed(_all_failed(latest(reports)))
     if composer_error is not None:
         missing.append("composer")
-    aspects = {field: tidy(said.get(expert, "")) for expert, field in ASPECTS.items()}
+    aspects = {field: tidy_aspect(said.get(expert, "")) for expert, field in ASPECTS.items()}
     return Caption(
         **aspects,
         text=join(list(said.values())) if written is None else tidy(written),
@@ -178,6 +183,24 @@ def _all_failed(reports: Mapping[str, ExpertReport]) -> str:
 
 def _sentences(text: str) -> list[str]:
     return [part for part in re.split(r"(?<=[.!?。！？])\s+", text) if part]
+
+
+def _items_once(sentence: str) -> str:
+    """A sentence without the items of its list that it already named; untouched where nothing is repeated."""
+    body = sentence.rstrip(".!?。！？")
+    first, *others = re.split(r"(, and |,? and |, )", body)
+    kept, named = [first], {first.casefold()}
+    for separator, item in zip(others[::2], others[1::2], strict=True):
+        folded = item.casefold()
+        if folded in named or first.casefold().endswith(f" {folded}"):  # the first item stands behind "there are"
+            continue
+        kept += [separator, item]
+        named.add(folded)
+    if len(kept) == 1 + len(others):
+        return sentence
+    if len(kept) > 1 and any("and" in separator for separator in others[::2]):
+        kept[-2] = " and "
+    return "".join(kept) + sentence[len(body) :]
 
 
 def _content(sentence: str) -> list[str]:

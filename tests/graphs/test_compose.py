@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rsagent.errors import AllExpertsFailed, UserError
-from rsagent.graphs.compose import choose, compose_answer, compose_caption, in_paper_order, join, latest, tidy
+from rsagent.graphs.compose import choose, compose_answer, compose_caption, in_paper_order, join, latest, tidy, tidy_aspect
 from rsagent.graphs.text import clean, clean_question, strip_controls
 from rsagent.schemas import ExpertPrompt, ExpertReport, ImageFacts
 
@@ -155,3 +155,24 @@ def test_a_question_that_cannot_be_asked_is_one_line(question: str) -> None:
 
 def test_a_question_of_the_greatest_length_can_be_asked() -> None:
     assert len(clean_question("x" * 2000)) == 2000
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("there are two trees, two black houses, two trees", "There are two trees, two black houses."),
+        ("there are two trees, a car, two trees and a car", "There are two trees and a car."),
+        ("there is a car and a car.", "There is a car."),
+        ("one can see a road, a river and a bridge.", "One can see a road, a river and a bridge."),
+        ("a car is left of the house, and a tree is left of the house", "A car is left of the house, and a tree is left of the house."),
+        ("two trees and three trees", "Two trees and three trees."),
+    ],
+)
+def test_an_aspect_names_an_item_of_its_list_once(said: str, kept: str):
+    assert tidy_aspect(said) == kept
+    assert join([said]) == kept
+
+
+@given(st.text(alphabet="ab, .and", max_size=60))
+def test_naming_items_once_is_done_once(text: str):
+    assert tidy_aspect(tidy_aspect(text)) == tidy_aspect(text)
