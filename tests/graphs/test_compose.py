@@ -164,7 +164,7 @@ def test_a_question_of_the_greatest_length_can_be_asked() -> None:
         ("there are two trees, a car, two trees and a car", "There are two trees and a car."),
         ("there is a car and a car.", "There is a car."),
         ("one can see a road, a river and a bridge.", "One can see a road, a river and a bridge."),
-        ("a car is left of the house, and a tree is left of the house", "A car is left of the house, and a tree is left of the house."),
+        ("a car is left of a house, and a tree is too", "A car is left of a house, and a tree is too."),
         ("two trees and three trees", "Two trees and three trees."),
     ],
 )

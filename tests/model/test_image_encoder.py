@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,25 @@ def test_two_scales_at_strides_16_and_32(encoder: ImageEncoder, height: int, wid
     assert features.coarse.shape == (2, COARSE_DIM, height // 32, width // 32)
     assert features.coarse.min() >= 0 and features.coarse.max() <= 6
     assert features.pooled().shape == (2, 2 * COARSE_DIM)
+
+
+@torch.no_grad()
+def test_folding_makes_it_faster_and_changes_nothing_it_sees(encoder: ImageEncoder):
+    folded = copy.deepcopy(encoder)
+    generator = torch.Generator().manual_seed(0)
+    for name, buffer in folded.named_buffers():  # batch norms that do something
+        if name.endswith("running_mean"):
+            buffer.copy_(torch.rand(buffer.shape, generator=generator) * 0.1)
+        elif name.endswith("running_var"):
+            buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
+    pixels = torch.rand(2, 3, 64, 64, generator=generator)
+    before = folded(pixels)
+    folded.fold()
+    folded.fold()  # once is enough, twice is no harm
+    after = folded(pixels)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    torch.testing.assert_close(after.fine, before.fine, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(after.coarse, before.coarse, atol=1e-4, rtol=1e-3)
 
 
 def test_the_grid_belongs_to_the_size():

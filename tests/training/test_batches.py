@@ -22,7 +22,8 @@ STAGES: tuple[Stage, ...] = ("base", "stage1", "stage2")
 
 
 def collator(material: Material, tokenizer: PreTrainedTokenizerFast | None = None) -> Collator:
-    return Collator(material.stores, tokenizer or material.tokenizer, material.answers, EXPERTS, ADAPTERS, max_words=16, queries_side=3)
+    chosen = tokenizer or material.tokenizer
+    return Collator(material.stores, chosen, material.answers, EXPERTS, ADAPTERS, max_words=16, queries_side=3)
 
 
 def row(image: int, targets: tuple[str, ...], **changes: object) -> Row:
@@ -121,7 +122,8 @@ def test_a_worker_process_gives_the_same_batches(material: Material, stage: Stag
     assert len(here) == 3
     for one, *others in zip(here, there, sent, strict=True):
         for other in others:
-            assert one.keys() == other.keys() and all(torch.equal(one[name].nan_to_num(-1), other[name].nan_to_num(-1)) for name in one)
+            assert one.keys() == other.keys()
+            assert all(torch.equal(one[name].nan_to_num(-1), other[name].nan_to_num(-1)) for name in one)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -148,7 +150,8 @@ def test_stage_two_asks_one_expert_an_image(corpus: Corpus):
         assert len(experts) <= 1
         for one in rows:
             if one.task == "answer":  # the type of a question decides who learns it, and what the gate learns
-                kind = next(q.type for p in corpus.pictures.values() for x in p for q in x.questions if q.question == one.instruction)
+                asked = (q for p in corpus.pictures.values() for x in p for q in x.questions)
+                kind = next(q.type for q in asked if q.question == one.instruction)
                 assert one.needed == (expert_of(kind, EXPERTS),) == (one.adapter,)
 
 

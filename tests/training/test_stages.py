@@ -418,7 +418,8 @@ def test_a_run_that_is_killed_in_every_stage_ends_as_if_it_had_not_been(start, t
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert start(whole).wait() == 0, (tmp_path / "whole.log").read_text()[-2000:]
     # killed while a checkpoint is being written, and with a whole one
-    for stage, sign in (("encoder", "trainer_state.json"), ("base", ""), ("stage1", "trainer_state.json"), ("stage2", ""), ("composer", "")):
+    signs = {"encoder": "trainer_state.json", "base": "", "stage1": "trainer_state.json", "stage2": "", "composer": ""}
+    for stage, sign in signs.items():
         kill_when(start(killed), lambda files=(killed / stage, f"checkpoint-*/{sign}"): any(files[0].glob(files[1])))
         assert not (killed / f"{stage}.safetensors").exists()
     assert start(killed).wait() == 0, (tmp_path / "killed.log").read_text()[-2000:]
