@@ -94,6 +94,9 @@ class Recipe(_Part):
     image_size: Literal[224] = Field(default=224, description="the size at which scenes are rendered and cells are labelled")
     scenes: int = Field(default=16000, ge=1, description="rendered training scenes whose features are cached")
     views: Size = Field(default=2, description="cached views of each real picture: one plain, the rest augmented")
+    captions: Literal["ucm", "rsicd"] | None = Field(
+        default=None, description="train the language side on this caption set alone, to see how it carries over to the other"
+    )
     network: NetworkRecipe = Field(default_factory=NetworkRecipe)
     encoder: EncoderRecipe
     base: StageRecipe

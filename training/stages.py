@@ -75,6 +75,7 @@ def prepare(recipe: Recipe, data: Path, out: Path, encoder: ImageEncoder, progre
     corpus, files = read_corpus(
         data, load_prompts(), recipe.network.experts, texts,
         views=recipe.views, scene_share=recipe.base.scene_share, seed=recipe.seed, looks=recipe.base.looks,
+        only=recipe.captions,
     )  # fmt: skip
     bank = picture_bank(files, recipe.image_size, cache, lambda done, count: progress("pictures", done, count))
     real = feature_store(
