@@ -290,6 +290,7 @@ class RSAgent:
         *,
         style: str = "detailed",
         experts: Sequence[str] = (),
+        max_tokens: int | None = None,
     ) -> AsyncGenerator[Event | Caption | Answer, None]:
         """What happens while the image is described (no `question`) or asked about, then the Caption or the Answer.
 
@@ -302,7 +303,7 @@ class RSAgent:
         if question is not None:
             asked = {"task": "answer", "question": clean_question(question)}
         graph, given = await self._given(image)
-        asked = {**given, **asked, "experts": list(experts)}
+        asked = {**given, **asked, "experts": list(experts), "max_tokens": max_tokens}
         outcome: dict[str, Any] = {}
         run = graph.astream(cast(Any, asked), {"run_name": "rsagent.stream"}, stream_mode=["custom", "values"])
         async with aclosing(cast(Any, run)) as parts:
