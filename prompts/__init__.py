@@ -44,6 +44,7 @@ class Prompts(BaseModel):
     single: SingleWords
     experts: dict[str, ExpertWords]
     composer: str
+    router: str = ""  # read by a language model that plans, where one does
 
     def caption_instruction(self, style: str) -> str:
         """The instruction that asks for a caption in `style`.

@@ -1,5 +1,4 @@
-"""What every HTTP request passes: its id, the host it names, its key, its line in the log, its place in the metrics.
-"""
+"""What each HTTP request passes: its id, the host it names, its key, its line in the log, its place in the metrics."""
 
 from __future__ import annotations
 
