@@ -56,14 +56,13 @@ def mcp(
 
 async def _serve(settings: Settings, bands: Sequence[int] | None, sources: SourcePolicy | None, port: int | None) -> None:
     from rsagent.cli.console import say
-    from rsagent.cli.runtime import open_agent
-    from rsagent.prompts import load_prompts
+    from rsagent.cli.runtime import open_agent, prompts_for
     from rsagent.serving.mcp import create_server
 
     async with open_agent(settings, bands) as (_, engine):
         server = create_server(
             engine,
-            prompts=load_prompts(settings.prompts) if settings.prompts else None,
+            prompts=prompts_for(settings),
             sources=sources,
             style=settings.style,
             expert_timeout_s=settings.expert_timeout_s,

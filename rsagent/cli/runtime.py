@@ -46,15 +46,25 @@ async def open_agent(settings: Settings, bands: Sequence[int] | None) -> AsyncGe
         EngineError: the engine cannot start.
     """
     from rsagent.agent import RSAgent
-    from rsagent.prompts import load_prompts
 
-    prompts = load_prompts(settings.prompts, "chat" if settings.engine == "openai" else "default")
+    prompts = prompts_for(settings)
     prompts.caption_instruction(settings.style)  # an unknown style is refused before anything is loaded
     engine = await asyncio.to_thread(_load_engine, settings, prompts, bands)
     async with RSAgent(
         engine, prompts=prompts, max_tokens=settings.max_tokens, expert_timeout_s=settings.expert_timeout_s
     ) as agent:
         yield agent, engine
+
+
+def prompts_for(settings: Settings) -> Prompts:
+    """The words that `settings` choose: a chat model reads others than a trained expert.
+
+    Raises:
+        SettingsError: the prompts cannot be used.
+    """
+    from rsagent.prompts import load_prompts
+
+    return load_prompts(settings.prompts, "chat" if settings.engine == "openai" else "default")
 
 
 def read_source(name: str) -> str | bytes:

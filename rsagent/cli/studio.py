@@ -21,20 +21,18 @@ _opening = asyncio.Lock()
 async def make_graph(config: dict[str, Any]) -> Graph:
     """The agent's graph; its engine is loaded at the first call and kept."""
     del config
-    from rsagent.cli.runtime import open_agent
+    from rsagent.cli.runtime import open_agent, prompts_for
     from rsagent.graphs import create_graph
-    from rsagent.prompts import load_prompts
     from rsagent.settings import Settings
 
     async with _opening:
         if not _graphs:
             settings = await asyncio.to_thread(Settings.load)
             _, engine = await _open.enter_async_context(open_agent(settings, None))
-            prompts = await asyncio.to_thread(load_prompts, settings.prompts) if settings.prompts else None
             _graphs.append(
                 create_graph(
                     engine,
-                    prompts=prompts,
+                    prompts=await asyncio.to_thread(prompts_for, settings),
                     expert_timeout_s=settings.expert_timeout_s,
                     max_tokens=settings.max_tokens,
                 )
