@@ -126,7 +126,10 @@ def parse_request(body: bytes) -> ChatRequest:
     try:
         request = ChatRequest.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        faults = error.errors(include_url=False, include_input=False, include_context=False)
+        # `content` may be a text or a list: of the two complaints, the one that goes further into what was sent is meant
+        same = [fault for fault in faults if fault["loc"][:3] == faults[0]["loc"][:3]]
+        first = max(same, key=lambda fault: len(fault["loc"]))
         param = field_name(first["loc"]) or "body"
         raise RequestError(400, f"{param}: {_one_line(first['msg'])}", param=param, code="invalid_value") from error
     if request.tools and (isinstance(request.tool_choice, dict) or request.tool_choice == "required"):

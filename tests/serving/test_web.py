@@ -205,7 +205,8 @@ async def test_numbers_for_prometheus(serve, ask):
 
 
 async def test_a_fault_of_the_program_tells_nothing_of_its_insides(serve, ask):
-    reply = await serve(ScriptedEngine(SAID, failures={"theme": TypeError("the secret inside")})).post(URL, json=ask("Describe"))
+    engine = ScriptedEngine(SAID, failures={"theme": TypeError("the secret inside")})
+    reply = await serve(engine).post(URL, json=ask("Describe"))
     assert reply.status_code == 500 and "secret" not in reply.text and "Traceback" not in reply.text
 
 
