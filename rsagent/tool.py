@@ -10,11 +10,11 @@ from pydantic import BaseModel, Field
 
 from rsagent.errors import EngineError, UserError
 from rsagent.rendering import blemishes
+from rsagent.schemas import Answer, Caption  # at run time: LangChain evaluates the annotations of a tool's functions
 from rsagent.sources import read_source
 
 if TYPE_CHECKING:
     from rsagent.agent import RSAgent
-    from rsagent.schemas import Answer, Caption
     from rsagent.sources import SourcePolicy
 
 _DESCRIPTION = (

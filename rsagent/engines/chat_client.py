@@ -170,7 +170,7 @@ class ChatClient:
             raise _Passing(f"the server did not answer within {self._timeout_s:g} s") from error
         except openai.APIConnectionError as error:
             if _caused_by(error, ssl.SSLError) or "CERTIFICATE" in str(error.__cause__).upper():
-                raise EngineError(f"no TLS connection to {self._where()}: its certificate is not valid here") from error
+                raise EngineError(f"no TLS connection to {self._where()}: no TLS there, or no valid certificate") from error
             raise _Passing(f"no connection to {self._where()}: is the server running?") from error
         except openai.APIStatusError as error:
             raise self._status_fault(error) from error

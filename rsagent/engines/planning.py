@@ -16,7 +16,7 @@ ELSEWHERE = 0.2
 
 # The question types that train each expert (see docs): theme, object, relation. The first that matches counts.
 _TYPES: tuple[tuple[str, str], ...] = (
-    ("object", r"how (many|much)|number of|count|colou?r|how (large|big)|area|size"),
+    ("object", r"how (many|much)|number of|count|colou?r|how (large|big)|area (of|covered)|size"),
     ("relation", r"where|which (side|part|corner|direction)|position|left|right|above|below|top|bottom|north|south|east"
      r"|west|next to|near|between|around|along|closest|nearest|adjacent|surround"),
     ("theme", r"what (kind|type|sort)|(rural|urban|residential|scene|land ?use|season|resolution|place|region|area is)"
