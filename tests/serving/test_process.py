@@ -85,7 +85,7 @@ def test_the_llm_command(serving: Serving, tmp_path: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "llm", "-m", "rsagent", "-a", "port.png", "Describe it", "--no-log", *options],
             cwd=tmp_path, env={**ENVIRONMENT, "LLM_USER_PATH": str(tmp_path), "HOME": str(tmp_path)},
-            capture_output=True, text=True, timeout=60,
+            capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.stdout.strip() == "A port. 12. Boats lie along the quay.", done.stderr
 
@@ -93,7 +93,7 @@ def test_the_llm_command(serving: Serving, tmp_path: Path) -> None:
 def test_a_taken_port_weak_keys_and_open_doors_are_told(serving: Serving, tmp_path: Path) -> None:
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "rsagent", "serve", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+            [sys.executable, "-m", "rsagent", "serve", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300,
             env={**ENVIRONMENT, "HOME": str(tmp_path), **variables},
         )  # fmt: skip
 
