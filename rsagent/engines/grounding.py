@@ -36,7 +36,7 @@ def ungrounded(caption: str, reports: str) -> list[str]:
 
 
 def _words(text: str) -> list[str]:
-    found = [word.casefold().removesuffix("'s") for word in _WORD.findall(text)]
+    found: list[str] = [str(word).casefold().removesuffix("'s") for word in _WORD.findall(text)]
     return [_NUMBERS.get(word, word) for word in found]
 
 

