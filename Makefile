@@ -59,5 +59,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,eval,geo,train]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,eval,geo,mcp,openai,serve,train]'
 	touch $@

@@ -23,6 +23,7 @@ EXTRAS = {
     "train": ("accelerate", "training"),
     "eval": ("pycocoevalcap", "caption metrics"),
     "sglang": ("httpx", "experts on an SGLang server"),
+    "openai": ("instructor", "chat models as experts"),
     "serve": ("fastapi", "rsagent as a server"),
     "mcp": ("mcp", "rsagent as an MCP tool"),
 }

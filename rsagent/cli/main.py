@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from rsagent import __version__
-from rsagent.cli import ask, caption, config, doctor, explain, model, train
+from rsagent.cli import ask, caption, config, doctor, explain, mcp, model, serve, train
 from rsagent.cli.console import quiet_libraries, say
 from rsagent.errors import RSAgentError
 
@@ -83,6 +83,8 @@ app.add_typer(model.app, name="model")
 app.command()(doctor.doctor)
 app.add_typer(config.app, name="config")
 app.add_typer(train.app, name="train")
+app.command()(serve.serve)
+app.command()(mcp.mcp)
 
 
 def main() -> None:
