@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from rsagent.engines.worker import BatchWorker, tell
 from rsagent.errors import EngineError, ImageLost, SettingsError
 from rsagent.imagery import MAX_PIXELS, ImageSource, LoadedImage, load_image
-from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest, load_checkpoint
+from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest, load_checkpoint, load_encoder_side
 from rsagent.prompts import Prompts, load_prompts
 from rsagent.schemas import ExpertPrompt, ExpertTrace, ImageFacts, RouterTrace, Task
 
@@ -134,8 +134,11 @@ class LocalEngine:
         single: bool = False,
         bands: Sequence[int] | None = None,
         max_pixels: int = MAX_PIXELS,
+        llm: bool = True,
     ) -> LocalEngine:
         """Load a checkpoint folder, or the embedded default.
+
+        Without `llm` it prepares, routes and explains, and `prefix` says what an expert elsewhere has to read.
 
         Raises:
             CheckpointError: the folder is not a checkpoint that this rsagent can read.
@@ -147,8 +150,9 @@ class LocalEngine:
         torch.manual_seed(seed)
         place = _device(device)
         kind = _dtype(dtype, place)
-        network = load_checkpoint(folder)
-        network.mix()
+        network = load_checkpoint(folder) if llm else load_encoder_side(folder)
+        if llm:
+            network.mix()
         network.to(device=place, dtype=kind)
         return cls(
             network, checkpoint_digest(folder),
@@ -220,6 +224,14 @@ class LocalEngine:
         finally:
             wanted = False
             writing.cancel()
+
+    async def prefix(self, prompt: ExpertPrompt) -> Tensor:
+        """What the LLM reads before the words of `prompt`, `(tokens, llm_dim)`: F_VLM and the expert's soft prompt.
+
+        Raises:
+            ImageLost: the image is no longer remembered.
+        """
+        return self._prefix(prompt.expert, await self._recall(prompt.digest, prompt.instruction))
 
     async def explain(self, digest: str, instruction: str, task: Task, *, style: str = "") -> RouterTrace:
         """What the router did; see `Engine.explain`.

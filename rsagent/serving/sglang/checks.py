@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rsagent.errors import CheckpointError
-from rsagent.model.checkpoint import adapter_names, read_config
+from rsagent.model.checkpoint import adapter_names, llm_folder, read_config
 from rsagent.model.config import RSMoEConfig
 
 BASES = ("llama", "mistral", "phi3", "qwen2", "qwen3", "stablelm")
@@ -22,10 +22,11 @@ BASES = ("llama", "mistral", "phi3", "qwen2", "qwen3", "stablelm")
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj")
 """The layers that an adapter may change."""
 
-_TENSOR = re.compile(
-    r"base_model\.model\.model\.layers\.([0-9]{1,4})\.(?:self_attn|mlp)\.([a-z_]{1,32})\.lora_([AB])\.weight"
-)
-_REFUSED = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save", "trainable_token_indices", "megatron_config")
+_TENSOR = re.compile(r"base_model\.model\.model\.layers\.([0-9]{1,4})\.(?:self_attn|mlp)\.([a-z_]{1,32})\.lora_([AB])\.weight")
+_REFUSED = (
+    "use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save", "trainable_token_indices",
+    "megatron_config",
+)  # fmt: skip
 _MOST_JSON = 1_000_000
 _MOST_HEADER = 100_000_000
 
@@ -72,34 +73,15 @@ def check_checkpoint(folder: Path) -> Servable:
     llm_config = read_json(llm / "config.json")
     kind = llm_config.get("model_type")
     if kind not in BASES:
-        raise CheckpointError(f"the LLM in {llm} is of the type {kind!r}, which SGLang cannot serve here: {', '.join(BASES)}")
+        raise CheckpointError(f"the LLM in {llm} is of the type {kind!r}, which is not served: {', '.join(BASES)}")
     if llm_config.get("hidden_size") != config.llm_dim:
-        raise CheckpointError(f"the LLM in {llm} is {llm_config.get('hidden_size')} wide, config.json says {config.llm_dim}")
+        width = llm_config.get("hidden_size")
+        raise CheckpointError(f"the LLM in {llm} is {width} wide, config.json says {config.llm_dim}")
     _check_llm(llm, llm_config)
     names = adapter_names(folder / "experts")
     return Servable(
         folder, config, llm, llm_config, tuple(check_adapter(folder / "experts" / name, llm_config) for name in names)
     )
-
-
-def llm_folder(folder: Path, config: RSMoEConfig) -> Path:
-    """Where the LLM of a checkpoint lies: inside it, in another folder, or in the cache of the hub.
-
-    Raises:
-        CheckpointError: it is not there.
-    """
-    if config.llm == "llm":
-        return folder / "llm"
-    if Path(config.llm).is_dir():
-        return Path(config.llm)
-    from huggingface_hub import snapshot_download
-
-    try:
-        found = cast(Any, snapshot_download)(config.llm, allow_patterns=["*.json", "*.safetensors"])
-    except Exception as error:  # the hub's client raises some twenty kinds
-        reason = str(error).strip().split("\n", 1)[0][:200]
-        raise CheckpointError(f"the LLM '{config.llm}' of {folder} is neither a folder nor to be had: {reason}") from error
-    return Path(found)
 
 
 def check_adapter(folder: Path, llm_config: dict[str, Any]) -> Adapter:
@@ -114,7 +96,7 @@ def check_adapter(folder: Path, llm_config: dict[str, Any]) -> Adapter:
         raise CheckpointError(f"{where} is no LoRA adapter but {config.get('peft_type')!r}")
     for field in _REFUSED:
         if config.get(field):
-            raise CheckpointError(f"{where} has {field}, which SGLang does not serve as PEFT does: train a plain LoRA adapter")
+            raise CheckpointError(f"{where} has {field}, which SGLang does not serve as PEFT does: train plain LoRA")
     if config.get("bias", "none") != "none" or config.get("lora_bias"):
         raise CheckpointError(f"{where} trains biases, which SGLang does not serve: train a plain LoRA adapter")
     if (folder / "added_tokens.json").exists():
@@ -136,7 +118,7 @@ def _check_tensors(file: Path, rank: int, llm_config: dict[str, Any]) -> None:
     for name, shape in read_header(file).items():
         found = _TENSOR.fullmatch(name)
         if found is None:
-            raise CheckpointError(f"{file} holds {name[:100]}, which is no part of the language model: SGLang would drop it")
+            raise CheckpointError(f"{file} holds {name[:100]}: no part of the language model, SGLang would drop it")
         if int(found[1]) >= layers:
             raise CheckpointError(f"{file} changes layer {found[1]}, the LLM has {layers}")
         if len(shape) != 2 or shape[0 if found[3] == "A" else 1] != rank:
@@ -148,12 +130,13 @@ def _check_llm(llm: Path, config: dict[str, Any]) -> None:
     files = sorted(llm.glob("*.safetensors"))
     if not files:
         raise CheckpointError(f"the LLM in {llm} has no safetensors file")
-    index = llm / "model.safetensors.index.json"
     there = {name for file in files for name in read_header(file)}
-    wanted = set(cast("dict[str, Any]", read_json(index, 100 * _MOST_JSON).get("weight_map", {}))) if index.exists() else set[str]()
+    wanted = {"model.embed_tokens.weight", "model.norm.weight"}
+    if (index := llm / "model.safetensors.index.json").exists():
+        wanted |= set(cast("dict[str, Any]", read_json(index, 100 * _MOST_JSON).get("weight_map") or {}))
     parts = {name.split(".", 3)[3] for name in there if name.startswith("model.layers.0.")}
-    wanted |= {f"model.layers.{layer}.{part}" for layer in range(int(config.get("num_hidden_layers") or 0)) for part in parts}
-    wanted |= {"model.embed_tokens.weight", "model.norm.weight"}
+    layers = int(config.get("num_hidden_layers") or 0)
+    wanted |= {f"model.layers.{layer}.{part}" for layer in range(layers) for part in parts}
     if not config.get("tie_word_embeddings"):
         wanted.add("lm_head.weight")
     if missing := sorted(wanted - there):

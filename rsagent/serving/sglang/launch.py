@@ -80,7 +80,7 @@ def printed(line: Sequence[str], variables: dict[str, str]) -> str:
 def find_python(named: str | None) -> str:
     """The server's Python: the one that was named, the one `make sglang-env` made here, or this one."""
     if named:
-        return named
+        return str(Path(named).absolute()) if "/" in named else named
     made = Path(".sglang-env/bin/python")
     return str(made.absolute()) if made.exists() else sys.executable
 

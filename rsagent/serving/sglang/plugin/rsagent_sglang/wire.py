@@ -39,7 +39,8 @@ def unpack(url: object, width: int, most_rows: int) -> tuple[bytes, str, int]:
     head = _HEAD.match(url[:_LONGEST_HEAD]) if isinstance(url, str) else None
     if head is None or not isinstance(url, str):
         raise ValueError(
-            "the image of a request must be embeddings: data:application/x-rsagent-embeds;dtype=float16;shape=ROWSxWIDTH;base64,..."
+            "the image of a request must be embeddings: "
+            "data:application/x-rsagent-embeds;dtype=float16;shape=ROWSxWIDTH;base64,..."
         )
     dtype, rows, columns = head[1], int(head[2]), int(head[3])
     if dtype not in BYTES:

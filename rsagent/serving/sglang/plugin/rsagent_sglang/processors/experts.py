@@ -63,9 +63,7 @@ class ExpertProcessor(BaseMultimodalProcessor):
         )
         # The prefix's name in the radix cache: all of its digest, since a stranger could look for a collision of 64 bits
         item.set_identity(hashlib.sha256(f"{dtype} {rows} ".encode() + numbers).digest())
-        return MultimodalProcessorOutput(
-            input_ids=[_PLACEHOLDER] * rows + words, mm_items=[item], im_token_id=_PLACEHOLDER
-        )
+        return MultimodalProcessorOutput(input_ids=[_PLACEHOLDER] * rows + words, mm_items=[item], im_token_id=_PLACEHOLDER)
 
     def _refuse_what_crashes(self, request: Any, audio_data: Any) -> None:
         """Fields that this version of the server takes to its scheduler and dies of, or ignores without a word."""
