@@ -76,6 +76,11 @@ class Server:
         """The process id of the server's front process, which is also its group's."""
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether the front process, which ends when any other of the server's does, still runs."""
+        return self._process.poll() is None
+
     def wait_ready(self, url: str, timeout_s: float, tell: Callable[[str], None]) -> None:
         """Wait until the server answers, telling each new step.
 
