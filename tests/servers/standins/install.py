@@ -1,6 +1,6 @@
 """Put the stand-ins of this folder on the path of the Python that runs this; for the environment of `make sglang-env` alone.
 
-    .sglang-env/bin/python tests/servers/standins/install.py
+.sglang-env/bin/python tests/servers/standins/install.py
 """
 
 from __future__ import annotations
