@@ -51,6 +51,7 @@ class ExpertPrompt(Model):
     gate: float = Field(default=1.0, ge=0.0, le=1.0, description="the router's weight for this expert")
     max_tokens: int = Field(default=64, ge=1)
     attempt: int = Field(default=0, ge=0, description="how often this expert was asked before in this turn")
+    json_schema: str | None = Field(default=None, description="JSON schema that the expert's words must meet, as text")
 
 
 class ExpertReport(Model):

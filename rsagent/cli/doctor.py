@@ -23,6 +23,7 @@ EXTRAS = {
     "train": ("accelerate", "training"),
     "eval": ("pycocoevalcap", "caption metrics"),
     "sglang": ("httpx", "experts on an SGLang server"),
+    "structured": ("xgrammar", "experts that answer in the form of a JSON schema"),
     "serve": ("fastapi", "rsagent as a server"),
     "mcp": ("mcp", "rsagent as an MCP tool"),
 }

@@ -207,6 +207,10 @@ class LocalEngine:
         """
         if prompt.expert not in self.network.adapters:
             raise EngineError(f"the checkpoint has no expert '{prompt.expert}': {', '.join(self.network.adapters)}")
+        if prompt.json_schema is not None:
+            from rsagent.model.structured import check_schema
+
+            await asyncio.to_thread(check_schema, prompt.json_schema)
         reading = await self._recall(prompt.digest, prompt.instruction)
         pieces: asyncio.Queue[Any] = asyncio.Queue()
         loop = asyncio.get_running_loop()
@@ -309,7 +313,10 @@ class LocalEngine:
         from rsagent.model.decode import DecodeRequest, decode
 
         requests = [
-            DecodeRequest(self._prefix(prompt.expert, reading), prompt.text, prompt.expert, prompt.max_tokens, on_piece)
+            DecodeRequest(
+                self._prefix(prompt.expert, reading), prompt.text, prompt.expert, prompt.max_tokens, on_piece,
+                json_schema=prompt.json_schema,
+            )  # fmt: skip
             for prompt, reading, on_piece in asked
         ]
         decode(self.network, requests, beams=self._beams)

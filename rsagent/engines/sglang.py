@@ -202,15 +202,19 @@ class SGLangEngine:
     ) -> AsyncGenerator[str, None]:
         """One request for what is still to be written, as pieces of text."""
         self._check_fits(server, prompt, len(prefix) + len(writing.read))
-        before = len(writing.written)
+        # A grammar has to see a text from its beginning, so such a text is written again and what is known of it skipped.
+        known = [] if prompt.json_schema else writing.written
+        before = len(known)
+        sampling: dict[str, Any] = {"json_schema": prompt.json_schema} if prompt.json_schema else {}
         body: dict[str, Any] = {
-            "input_ids": [*writing.read, *writing.written],
+            "input_ids": [*writing.read, *known],
             "image_data": _packed(prefix, server.serves.dtype),
             "lora_path": prompt.expert,
             "sampling_params": {
                 "temperature": 0.0,
                 "max_new_tokens": prompt.max_tokens - before,
                 "stop_token_ids": [writing.eos],
+                **sampling,
             },
         }
         async with aclosing(server.tokens(uuid.uuid4().hex, body)) as steps:

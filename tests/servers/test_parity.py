@@ -101,17 +101,21 @@ async def test_text_instead_of_tokens_is_read_as_the_experts_were_trained(shippe
     await engine.close()
 
 
-async def test_a_schema_is_kept_by_the_server(shipped: Any, pictures: list[Path]):
-    engine = await connect(shipped)
-    prompt = (await prompts_of(engine, pictures[0]))[1]
-    schema = {"type": "array", "items": {"enum": ["tree", "road"]}, "minItems": 1, "maxItems": 2}
-    body: dict[str, Any] = {"text": prompt.text, "lora_path": prompt.expert}
-    body["image_data"] = _packed(await engine._eyes.prefix(prompt), "float32")
-    body["sampling_params"] = {"temperature": 0, "max_new_tokens": 60, "json_schema": json.dumps(schema)}
-    async with httpx.AsyncClient(timeout=60) as client:
-        answer = await client.post(f"{shipped.url}/generate", json=body)
-    assert set(json.loads(answer.json()["text"])) <= {"tree", "road"}
-    await engine.close()
+async def test_a_schema_is_kept_by_both_engines_and_they_say_the_same(shipped: Any, pictures: list[Path]):
+    ours, local = await connect(shipped), await asyncio.to_thread(LocalEngine.load, device="cpu", dtype="float32")
+    prompt = (await prompts_of(ours, pictures[0], tokens=80))[1]
+    free = (await prompts_of(local, pictures[0]))[0]
+    item = {"type": "object", "properties": {"name": {"enum": ["tree", "road"]}, "count": {"enum": [1, 2]}}}
+    item |= {"required": ["name", "count"], "additionalProperties": False}
+    asked = prompt.model_copy(update={"json_schema": json.dumps({"type": "array", "items": item, "maxItems": 2})})
+    theirs, unbound = await asyncio.gather(listen(local, asked), listen(local, free))  # one batch, one of them free
+    assert await listen(ours, asked) == theirs
+    assert all(found["name"] in ("tree", "road") for found in json.loads("".join(theirs)))
+    assert unbound == await listen(local, free)
+    for engine in (ours, local):
+        with pytest.raises(EngineError):
+            await listen(engine, prompt.model_copy(update={"json_schema": "{"}))
+        await engine.close()
 
 
 async def test_another_checkpoint_is_refused_when_connecting(shipped: Any, tiny_checkpoint: Path):
