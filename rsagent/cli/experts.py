@@ -22,7 +22,7 @@ def experts() -> None:
     """The experts of an RS-MoE checkpoint, served by SGLang."""
 
 
-@app.command(context_settings={"ignore_unknown_options": False})
+@app.command()
 def serve(
     checkpoint: Annotated[str | None, typer.Argument(metavar="[FOLDER]", help="The one in force if left out.")] = None,
     extra: Annotated[list[str] | None, typer.Argument(metavar="[-- ARGUMENT...]", help="For SGLang, as it is.")] = None,

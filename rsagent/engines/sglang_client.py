@@ -126,14 +126,14 @@ class ExpertServer:
         """
         import httpx
 
-        running = False
         async with self._free:
+            running = True  # as far as anybody can know from here
             try:
                 content = json.dumps({**body, "rid": rid, "stream": True})
                 async with self._http().stream("POST", "/generate", content=content) as response:
                     if response.status_code != 200:
+                        running = False
                         raise plain.refusal(self.url, response.status_code, plain.message_of(await _body(response)))
-                    running = True
                     async for event in self._events(response):
                         counters, done = self._counters(event)
                         running = not done
@@ -145,6 +145,7 @@ class ExpertServer:
             except httpx.ReadTimeout as error:
                 raise EngineError(f"{self.url} has the request but said nothing for {self._timeout_s:g} s") from error
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                running = False
                 raise plain.unreachable(self.url, str(error) or "it does not accept connections") from error
             except httpx.TransportError as error:
                 running = False

@@ -22,7 +22,7 @@ from rsagent.serving.sglang.checks import check_checkpoint
 from rsagent.serving.sglang.child import Server
 from rsagent.serving.sglang.prepare import prepare
 
-READY_S = 600.0
+READY_S = 1200.0  # half a minute on a quiet machine
 
 
 @dataclass
