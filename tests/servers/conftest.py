@@ -97,6 +97,8 @@ def port() -> int:
 def _running(checkpoint: Path, python: str, folder: Path) -> Iterator[Running]:
     options = launch.Options(python, port=free_port(), device="cpu")
     running = Running(checkpoint, options, folder / "server.log")
-    running.start()
-    yield running
-    running.stop()
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
