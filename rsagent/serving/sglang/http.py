@@ -98,7 +98,7 @@ def refusal(url: str, status: int, said: str) -> EngineError:
         return ServerAway(f"{url} is not ready, or has too much to do: {said}")
     if "out of memory" in low:
         return EngineError(f"{url} is out of memory: send fewer requests at once, or start it with --mem-fraction-static")
-    if "never been loaded" in low or "lora adapter" in low:
+    if any(sign in low for sign in ("never been loaded", "lora is not enabled", "failed to implicitly load")):
         return EngineError(f"{url} does not have the adapter: see 'rsagent experts status', then load it ({said})")
     if "context length" in low or "longer than" in low or "maximum allowed" in low:
         return EngineError(f"the prompt is too long for {url}: ask shorter, or fewer --max-tokens ({said})")
