@@ -1,6 +1,7 @@
 """Answers of a given form: logits that leave only the tokens with which a JSON schema can still be met.
 
-The grammar is xgrammar's, as on an SGLang server, and is compiled the same way, so both write the same.
+The grammar is xgrammar's, as on an SGLang server, and is compiled the same way, so both write the same: without spaces of
+choice, with which a small LLM would fill the whole answer.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class SchemaLogits(LogitsProcessor):
         self._grammar = _xgrammar()
         compiler = _compiler(tokenizer, vocabulary)
         self._matchers: list[Any] = [
-            None if schema is None else self._grammar.GrammarMatcher(compiler.compile_json_schema(schema)) for schema in schemas
+            None if schema is None else self._grammar.GrammarMatcher(compiler.compile_json_schema(schema, any_whitespace=False))
+            for schema in schemas
         ]
         self._mask: Any = self._grammar.allocate_token_bitmask(1, vocabulary)
         self._begun = False

@@ -48,7 +48,14 @@ def command(servable: Servable, model: Path, digest: str, options: Options) -> l
     if cpu:
         line += ["--attention-backend", "torch_native", "--max-total-tokens", "65536"]
     # Its own warm-up sends a picture, which no expert can read.
-    line += ["--skip-server-warmup", "--tp-size", str(options.tp), "--dp-size", str(options.dp)]
+    line += [
+        "--skip-server-warmup",
+        "--constrained-json-disable-any-whitespace",
+        "--tp-size",
+        str(options.tp),
+        "--dp-size",
+        str(options.dp),
+    ]
     return [*line, *options.extra]
 
 
