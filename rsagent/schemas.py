@@ -52,6 +52,7 @@ class ExpertPrompt(Model):
     max_tokens: int = Field(default=64, ge=1)
     attempt: int = Field(default=0, ge=0, description="how often this expert was asked before in this turn")
     router_error: str | None = Field(default=None, description="why the rules wrote this in the router's place")
+    json_schema: str | None = Field(default=None, description="JSON schema that the expert's words must meet, as text")
 
 
 class ExpertReport(Model):

@@ -21,8 +21,9 @@ from rsagent.errors import SettingsError
 
 FILE_NAME = "rsagent.toml"
 PREFIX = "RSAGENT_"
-NO_SETTINGS = frozenset({"RSAGENT_DATA", "RSAGENT_SCRIPT", "RSAGENT_API_KEYS"})
-"""Variables with our prefix that are no setting: published data, the scripted engine's script, the server's keys."""
+NO_SETTINGS = frozenset({"RSAGENT_API_KEY", "RSAGENT_API_KEYS", "RSAGENT_DATA", "RSAGENT_SCRIPT"})
+"""Variables with our prefix that are no setting: an upstream server's key, the keys of our own, the folder of published data,
+the scripted engine's script."""
 
 
 class Settings(BaseSettings):
@@ -33,7 +34,9 @@ class Settings(BaseSettings):
     checkpoint: str | None = Field(
         None, min_length=1, description="checkpoint folder; the embedded one when not given"
     )
-    engine: Literal["local", "openai", "scripted"] = Field("local", description="where the experts run")
+    engine: Literal["local", "sglang", "openai", "scripted"] = Field("local", description="where the experts run")
+    url: str | None = Field(None, min_length=1, description="for engine sglang: its servers, with commas between them")
+    sglang_python: str | None = Field(None, min_length=1, description="the Python that has SGLang, for experts serve")
     chat_url: str | None = Field(None, min_length=1, description="server of the engine `openai`, with /v1 at its end")
     chat_model: str | None = Field(None, min_length=1, description="model of the engine `openai`")
     chat_router: Literal["rules", "llm"] = Field("rules", description="who writes the chat experts' prompts")

@@ -24,6 +24,7 @@ EXTRAS = {
     "eval": ("pycocoevalcap", "caption metrics"),
     "sglang": ("httpx", "experts on an SGLang server"),
     "openai": ("instructor", "chat models as experts"),
+    "structured": ("xgrammar", "experts that answer in the form of a JSON schema"),
     "serve": ("fastapi", "rsagent as a server"),
     "mcp": ("mcp", "rsagent as an MCP tool"),
 }

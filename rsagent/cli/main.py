@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from rsagent import __version__
-from rsagent.cli import ask, caption, config, doctor, explain, mcp, model, serve, train
+from rsagent.cli import ask, caption, config, doctor, experts, explain, mcp, model, serve, train
 from rsagent.cli.console import quiet_libraries, say
 from rsagent.errors import RSAgentError
 
@@ -80,6 +80,7 @@ app.command()(caption.caption)
 app.command()(ask.ask)
 app.command()(explain.explain)
 app.add_typer(model.app, name="model")
+app.add_typer(experts.app, name="experts")
 app.command()(doctor.doctor)
 app.add_typer(config.app, name="config")
 app.add_typer(train.app, name="train")

@@ -101,6 +101,8 @@ def _load_engine(settings: Settings, prompts: Prompts, bands: Sequence[int] | No
         return ScriptedEngine(**_script(), prompts=prompts, bands=bands, max_pixels=settings.max_pixels)
     if settings.engine == "openai":
         return _chat_engine(settings, prompts, bands)
+    if settings.engine == "sglang":
+        return _sglang(settings, prompts, bands)
     from rsagent.engines.local import LocalEngine
 
     return LocalEngine.load(
@@ -129,6 +131,25 @@ def _chat_engine(settings: Settings, prompts: Prompts, bands: Sequence[int] | No
         bands=bands,
         max_pixels=settings.max_pixels,
         timeout_s=settings.expert_timeout_s,
+    )
+
+
+def _sglang(settings: Settings, prompts: Prompts, bands: Sequence[int] | None) -> Engine:
+    if settings.best:
+        raise SettingsError("--best decodes with beams, which only the engine 'local' does: leave one of the two out")
+    from rsagent.engines.sglang import SGLangEngine
+
+    return SGLangEngine.load(
+        settings.url or "http://127.0.0.1:30000",
+        settings.checkpoint,
+        device=settings.device,
+        dtype=settings.dtype,
+        seed=settings.seed,
+        prompts=prompts,
+        bands=bands,
+        max_pixels=settings.max_pixels,
+        timeout_s=settings.expert_timeout_s,
+        patience_s=settings.expert_timeout_s,
     )
 
 

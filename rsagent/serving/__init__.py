@@ -1,1 +1,1 @@
-"""rsagent as a server: the OpenAI-compatible one (`web`, extra `serve`) and the MCP one (`mcp`, extra `mcp`)."""
+"""rsagent behind a server: what runs the experts elsewhere (`sglang`), and what offers the agent to others (`web`, `mcp`)."""
