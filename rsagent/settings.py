@@ -21,8 +21,8 @@ from rsagent.errors import SettingsError
 
 FILE_NAME = "rsagent.toml"
 PREFIX = "RSAGENT_"
-NO_SETTINGS = frozenset({"RSAGENT_DATA", "RSAGENT_SCRIPT"})
-"""Variables with our prefix that are no setting: the folder of published data, the scripted engine's script."""
+NO_SETTINGS = frozenset({"RSAGENT_DATA", "RSAGENT_HOME", "RSAGENT_SCRIPT"})
+"""Variables with our prefix that are no setting: published data, where sessions are kept, the scripted engine's script."""
 
 
 class Settings(BaseSettings):

@@ -17,11 +17,15 @@ from rsagent.errors import UserError
 
 @dataclass(frozen=True)
 class Asked:
-    """An earlier question of the conversation: as it was typed, as it was asked, and of which pictures (from 1)."""
+    """An earlier question of the conversation: as it was typed, as it was asked, and of which pictures (from 1).
+
+    `told` marks words of a description, which name things and ask nothing.
+    """
 
     said: str
     question: str
     pictures: tuple[int, ...]
+    told: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,13 +111,14 @@ def _complete(core: str, history: Sequence[Asked], named: Reference) -> str:
     """The question without anything left open, or `core` itself."""
     if named.compares:
         return core
-    if named.pictures and history and (not re.search(r"\w", core) or _REPEAT.match(core)):
-        return history[-1].question
+    questions = [asked for asked in history if not asked.told]
+    if named.pictures and questions and (not re.search(r"\w", core) or _REPEAT.match(core)):
+        return questions[-1].question
     core = re.sub(r"\b(there|are|is)((?: \w+)*?) in (?:it|this one|that one)\b", _drop_in_it, core, count=1)
     if not history:
         return _own_words(core) or core
-    last = history[-1].question
-    if _REPEAT.match(core):
+    last = questions[-1].question if questions else ""
+    if last and _REPEAT.match(core):
         return last
     topic = _TOPIC.match(core)
     if topic:
@@ -126,7 +131,7 @@ def _complete(core: str, history: Sequence[Asked], named: Reference) -> str:
     if own:
         core = own
     elif not _has_verb(re.sub(r"\s+(?:is|are)[\s?.!]*$", "", core)):
-        return _exchange(core, last) or core
+        return (_exchange(core, last) if last else None) or core
     return _pronouns(_ones(core, history), history)
 
 
@@ -186,7 +191,7 @@ def _side_ellipsis(core: str, history: Sequence[Asked]) -> str | None:
     match = _SIDE_ALONE.match(about)
     if not match:
         return None
-    last = history[-1].question
+    last = _last(history)
     relation = _RELATION.search(last)
     if match["full"]:
         side = match["full"].lower()
@@ -201,7 +206,7 @@ def _side_ellipsis(core: str, history: Sequence[Asked]) -> str | None:
         if other.startswith("the "):
             after = f" {other}?"
         return f"{last[: relation.start()]}{side}{after}"
-    subject = _subject(last)
+    subject = _topic(history)
     if subject is None:
         return None
     verb = "Are" if subject.plural else "Is"
@@ -247,7 +252,7 @@ def _part_ellipsis(core: str, history: Sequence[Asked]) -> str | None:
     match = re.match(r"^(of|relative to|compared with|than|on|in|near|between) (the [^?.!,]+?)[\s?.!]*$", core, re.I)
     if not match or _has_verb(match[2]):
         return None
-    last, word, thing = history[-1].question, match[1].lower(), match[2]
+    last, word, thing = _last(history), match[1].lower(), match[2]
     places = list(re.finditer(rf"\b{word} (?:the|a|an) ", last, re.I))
     for place in reversed(places):
         noun = next((noun for noun in nouns(last) if noun.start == place.end()), None)
@@ -411,6 +416,11 @@ _VERB = re.compile(
 
 def _has_verb(text: str) -> bool:
     return bool(_VERB.search(text))
+
+
+def _last(history: Sequence[Asked]) -> str:
+    """The last question; "" where there is none."""
+    return next((asked.question for asked in reversed(history) if not asked.told), "")
 
 
 def _names_a_picture(asked: Asked, history: Sequence[Asked]) -> bool:
