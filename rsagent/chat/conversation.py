@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rsagent.chat.records import Picture, Reply, Turn
@@ -36,8 +35,8 @@ class Conversation:
         read_only: another process holds the session: look, do not ask.
     """
 
-    def __init__(self, store: Store, session: str | None = None) -> None:
-        """A new conversation, or the one that `store` keeps under the id `session`.
+    def __init__(self, store: Store, session: str | None = None, *, hold: bool = True) -> None:
+        """A new conversation, or the one that `store` keeps under the id `session`; without `hold` only to be read.
 
         Raises:
             UserError: there is no such session.
@@ -54,9 +53,9 @@ class Conversation:
         self._connection: aiosqlite.Connection | None = None
         self._engine = ""
         if session is not None:
-            self.resume(session)
+            self.resume(session, hold=hold)
 
-    def resume(self, name: str | None) -> None:
+    def resume(self, name: str | None, *, hold: bool = True) -> None:
         """Go on with a session that was kept, the newest for None; the pictures of this one are left behind.
 
         Raises:
@@ -66,7 +65,8 @@ class Conversation:
         if self.id is not None and self.id != listed.id:
             self.store.release(self.id)
         self.id, self.title = listed.id, listed.title
-        self.read_only = not self.store.hold(listed.id)
+        self.read_only = not (hold and self.store.hold(listed.id))
+        self.pictures = []
         self._read()
         self.current = self.turns[-1].pictures[-1] if self.turns and self.turns[-1].pictures else len(self.pictures)
         self.current = min(self.current, len(self.pictures))
@@ -116,10 +116,7 @@ class Conversation:
             ImageError: there is no such file.
             UserError: there are too many pictures.
         """
-        full = os.path.abspath(os.path.expanduser(path))
-        if not os.path.isfile(full):
-            what = "it is a folder; name a picture in it" if os.path.isdir(full) else "there is no such file"
-            raise ImageError(f"cannot read '{clean(os.fspath(path))}': {what}")
+        full = self.check_file(path)
         name = clean(os.path.basename(full))
         for number, picture in enumerate(self.pictures, 1):
             if picture.path == full or (digest and picture.digest == digest and not os.path.isfile(picture.path)):
@@ -130,6 +127,18 @@ class Conversation:
         self.pictures.append(Picture(path=full, digest=digest, name=name))
         self.current = len(self.pictures)
         return self.current
+
+    def check_file(self, path: str | os.PathLike[str]) -> str:
+        """The absolute path of a file that is there.
+
+        Raises:
+            ImageError: it is not.
+        """
+        full = os.path.abspath(os.path.expanduser(path))
+        if not os.path.isfile(full):
+            what = "it is a folder; name a picture in it" if os.path.isdir(full) else "there is no such file"
+            raise ImageError(f"cannot read '{clean(os.fspath(path))}': {what}")
+        return full
 
     def use(self, number: int) -> None:
         """Make a picture the current one.
@@ -337,15 +346,4 @@ class _Partial:
         return self.turn.model_copy(update={"replies": replies, "cut": True})
 
 
-def picture_digest(path: str | os.PathLike[str]) -> str:
-    """The digest of a picture as the engine would give it.
-
-    Raises:
-        ImageError: it cannot be used.
-    """
-    from rsagent.imagery import load_image
-
-    return load_image(Path(path)).facts.sha256
-
-
-__all__ = ["MOST_PICTURES", "Conversation", "picture_digest"]
+__all__ = ["MOST_PICTURES", "Conversation"]

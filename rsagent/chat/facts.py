@@ -13,15 +13,20 @@ MOST_FACTS = 48
 
 _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("count", re.compile(r"^(?:how many|what (?:is the )?number of|count the|can you count the)\b", re.I)),
-    ("colour", re.compile(r"^(?:what|which|in (?:what|which)) colou?r\b|^what is the colou?r of\b|^tell me the colou?r of\b", re.I)),
+    (
+        "colour",
+        re.compile(r"^(?:what|which|in (?:what|which)) colou?r\b|^what is the colou?r of\b|^tell me the colou?r of\b", re.I),
+    ),
     ("place", re.compile(r"^(?:where (?:is|are)|in which part)\b(?!.*\b(?:relative|compared)\b)", re.I)),
-    ("presence", re.compile(r"^(?:is|are) there\b|^can you see\b|^do(?:es)? (?:you|this|the) (?:see|image|picture|scene)\b", re.I)),
+    (
+        "presence",
+        re.compile(r"^(?:is|are) there\b|^can you see\b|^do(?:es)? (?:you|this|the) (?:see|image|picture|scene)\b", re.I),
+    ),
     ("season", re.compile(r"^(?:what|which) (?:season|time of year)\b|^in which season\b", re.I)),
     ("scene", re.compile(r"^what (?:type|kind) of (?:scene|place)\b", re.I)),
 )
 _NUMBERS = {
-    word: str(number)
-    for number, word in enumerate("no one two three four five six seven eight nine ten eleven twelve".split())
+    word: str(number) for number, word in enumerate("no one two three four five six seven eight nine ten eleven twelve".split())
 }
 
 
@@ -34,7 +39,9 @@ def fact_of(question: str, answer: str, digest: str, turn: int) -> Fact | None:
     thing = "" if kind in ("season", "scene") else pluralise(named[0].words) if named else None
     if not kind:  # another question with a short answer: the whole of it is the thing
         kind, thing = "answer", re.sub(r"[\W_]+", " ", question.casefold()).strip()
-    elif len(named) > 1 or (kind in ("count", "presence") and re.search(r"\b(?:on|at|in) the (?!image|picture|scene)", question)):
+    elif len(named) > 1 or (
+        kind in ("count", "presence") and re.search(r"\b(?:on|at|in) the (?!image|picture|scene)", question)
+    ):
         thing = re.sub(r"[\W_]+", " ", question.casefold()).strip()  # about a part only
     if thing is None or not value or len(value) > 40 or len(thing) > 80:
         return None

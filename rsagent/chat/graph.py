@@ -89,9 +89,7 @@ def create_chat_graph(agent: RSAgent, checkpointer: BaseCheckpointSaver[str] | N
     return graph.compile(checkpointer=checkpointer, name="rsagent-chat")
 
 
-async def _look_at(
-    agent: RSAgent, turn: Turn, number: int, path: str, experts: list[str], runtime: Runtime[None]
-) -> Reply:
+async def _look_at(agent: RSAgent, turn: Turn, number: int, path: str, experts: list[str], runtime: Runtime[None]) -> Reply:
     """One picture's reply, its events passed on."""
     asks = turn.task == "answer"
     style = "detailed" if asks else turn.question

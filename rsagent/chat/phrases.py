@@ -69,7 +69,9 @@ def nouns(question: str, bare: bool = False) -> list[Noun]:
     With `bare` the first words may also be one: "red cars?".
     """
     found: list[Noun] = []
-    tokens = [(match.group().casefold(), match.start(), match.end()) for match in re.finditer(r"[^\W_]+(?:['’-]\w+)*", question)]
+    tokens = [
+        (match.group().casefold(), match.start(), match.end()) for match in re.finditer(r"[^\W_]+(?:['’-]\w+)*", question)
+    ]
     position = 0
     while position < len(tokens):
         word = tokens[position][0]

@@ -54,8 +54,11 @@ _TOPIC = re.compile(
     r"^([a-z ]{3,30}), (how many|what colou?r|where)[\s?.!]*$",
     re.I,
 )
-_REPEAT = re.compile(r"^(?:are you (?:really )?(?:sure|certain)|really|sure|is that (?:right|true|correct)|again|once more|repeat|"
-    r"(?:the )?same(?: question| thing)?|(?:what|how)(?: about)?|i mean(?:t)?)[\s?.!]*$", re.I)
+_REPEAT = re.compile(
+    r"^(?:are you (?:really )?(?:sure|certain)|really|sure|is that (?:right|true|correct)|again|once more|repeat|"
+    r"(?:the )?same(?: question| thing)?|(?:what|how)(?: about)?|i mean(?:t)?)[\s?.!]*$",
+    re.I,
+)
 # "it" that stands for nothing, or for the picture as a whole.
 _EXPLETIVE = re.compile(
     r"\b(?:season|time of (?:year|day)|weather|type of image|kind of image)\b.*\bit\b|"
@@ -197,7 +200,11 @@ def _side_ellipsis(core: str, history: Sequence[Asked]) -> str | None:
         side = match["full"].lower()
     elif match["short"].lower() in ("left", "right"):
         short = match["short"].lower()
-        side = re.sub(r"\b(?:left|right)\b", short, relation[0]) if relation and re.search("left|right", relation[0]) else f"to the {short} of"
+        side = (
+            re.sub(r"\b(?:left|right)\b", short, relation[0])
+            if relation and re.search("left|right", relation[0])
+            else f"to the {short} of"
+        )
     else:
         side = match["short"].lower()
     other = (match["other"] or "").lower()
@@ -299,7 +306,13 @@ def _agree(question: str, before: Noun, now: Noun) -> str:
     pairs = (("is", "are"), ("does", "do"), ("has", "have"))
     for one, many in pairs:
         old, new = (one, many) if now.plural else (many, one)
-        changed = re.sub(rf"\b{old}\b", lambda found, new=new: new.capitalize() if found[0][0].isupper() else new, question, count=1, flags=re.I)
+        changed = re.sub(
+            rf"\b{old}\b",
+            lambda found, new=new: new.capitalize() if found[0][0].isupper() else new,
+            question,
+            count=1,
+            flags=re.I,
+        )
         if changed != question:
             return changed
     return question
@@ -319,10 +332,19 @@ def _ones(core: str, history: Sequence[Asked]) -> str:
         noun = _topic(history)
         if noun is None:
             return match[0]
-        return f"{match[1]} any {pluralise(noun.head)}" if match[2].lower() == "any" else f"{match[1]} {with_article(singularise(noun.head))}"
+        return (
+            f"{match[1]} any {pluralise(noun.head)}"
+            if match[2].lower() == "any"
+            else f"{match[1]} {with_article(singularise(noun.head))}"
+        )
 
     core = re.sub(r"\b(the )?((?:\w+ )?)(ones?)\b", fill, core, flags=re.I)
-    return re.sub(r"\b((?:is|are) there|(?:do|can) you see) (any|one)\b(?= (?:to|on|in|at|near|above|below|left|right|beside|under)\b|[\s?.!]*$)", some, core, flags=re.I)
+    return re.sub(
+        r"\b((?:is|are) there|(?:do|can) you see) (any|one)\b(?= (?:to|on|in|at|near|above|below|left|right|beside|under)\b|[\s?.!]*$)",
+        some,
+        core,
+        flags=re.I,
+    )
 
 
 def _pronouns(core: str, history: Sequence[Asked]) -> str:
@@ -426,7 +448,9 @@ def _last(history: Sequence[Asked]) -> str:
 def _names_a_picture(asked: Asked, history: Sequence[Asked]) -> bool:
     """Whether the last question was about a picture that its words chose."""
     before = history[-2].pictures if len(history) > 1 else (1,)
-    return asked.pictures != before or bool(re.search(r"\b(?:picture|image|photo)\b|\bfirst|second|third|last\b", asked.said, re.I))
+    return asked.pictures != before or bool(
+        re.search(r"\b(?:picture|image|photo)\b|\bfirst|second|third|last\b", asked.said, re.I)
+    )
 
 
 def _bare(thing: str) -> str:

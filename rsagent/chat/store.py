@@ -117,11 +117,14 @@ class Store:
             return cls(path, notes)
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
-                raise UserError(f"{path} is in use and does not answer: close the other program, or set RSAGENT_HOME") from error
+                raise UserError(
+                    f"{path} is in use and does not answer: close the other program, or set RSAGENT_HOME"
+                ) from error
             return cls(None, [f"{folder} cannot be written ({error}), so nothing of this conversation is kept"])
         except OSError as error:
             reason = error.strerror or str(error)
             return cls(None, [f"{folder} cannot be written ({reason}), so nothing of this conversation is kept"])
+
     def close(self) -> None:
         """Let go of the database and of sessions held. Idempotent."""
         self._connection.close()
