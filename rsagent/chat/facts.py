@@ -34,7 +34,7 @@ def fact_of(question: str, answer: str, digest: str, turn: int) -> Fact | None:
     """What `answer` to the complete `question` establishes; None where nothing can be held against it later."""
     kind = next((name for name, pattern in _KINDS if pattern.search(question)), "")
     value = re.sub(r"[\s.!]+$", "", answer.strip().casefold())
-    value = _NUMBERS.get(value, value)
+    value = _NUMBERS.get(value, value) if kind == "count" else value
     named = nouns(question)
     thing = "" if kind in ("season", "scene") else pluralise(named[0].words) if named else None
     if not kind:  # another question with a short answer: the whole of it is the thing

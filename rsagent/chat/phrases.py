@@ -76,6 +76,7 @@ def nouns(question: str, bare: bool = False) -> list[Noun]:
     while position < len(tokens):
         word = tokens[position][0]
         opens = word in _DETERMINERS or (word == "many" and position and tokens[position - 1][0] == "how")
+        opens = opens or (word == "of" and position and tokens[position - 1][0] in ("number", "count"))
         opens = opens or (word == "there" and position and tokens[position - 1][0] in ("are", "is"))
         opens = opens or (word in ("color", "colour") and position and tokens[position - 1][0] in ("what", "which"))
         if bare and not opens and position == 0 and word not in _STOPS:
@@ -140,7 +141,7 @@ def singularise(words: str) -> str:
             return f"{first}{space}{one}"
     if last.endswith("ies") and len(last) > 4:
         return f"{first}{space}{last[:-3]}y"
-    short = last[:-2] if re.search(r"(?:ches|shes|xes|sses)$", last) else last[:-1]
+    short = last[:-2] if re.search(r"(?:ches|shes|xes|sses|buses)$", last) else last[:-1]
     return f"{first}{space}{short}"
 
 

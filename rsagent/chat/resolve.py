@@ -174,7 +174,7 @@ def _own_words(core: str) -> str | None:
 
 
 def _about_topic(topic: str, rest: str, history: Sequence[Asked]) -> str:
-    """ "the ships, are they left of the docks?": pronouns of the rest stand for the topic first."""
+    """Such as "the ships, are they left of the docks?": pronouns of the rest stand for the topic first."""
     topic = _ones(topic, history)
     about = Asked(topic, topic, history[-1].pictures)
     short = re.fullmatch(r"(?:how many|what colou?r|where)[\s?.!]*", rest, re.I)
@@ -189,7 +189,7 @@ def _about_topic(topic: str, rest: str, history: Sequence[Asked]) -> str:
 
 
 def _side_ellipsis(core: str, history: Sequence[Asked]) -> str | None:
-    """ "to the right of it?", "and below?": the last question with another side, and perhaps another thing."""
+    """Such as "to the right of it?", "and below?": the last question with another side, and perhaps another thing."""
     about = _ABOUT.sub("", core)
     match = _SIDE_ALONE.match(about)
     if not match:
@@ -225,7 +225,7 @@ def _side_ellipsis(core: str, history: Sequence[Asked]) -> str | None:
 
 
 def _wh_ellipsis(core: str, history: Sequence[Asked]) -> str | None:
-    """ "how many?", "what colour?", "where?", "and its position?", "only one?": the thing is the last one spoken of."""
+    """Such as "how many?", "what colour?", "where?", "and its position?", "only one?": the thing is the last one spoken of."""
     asked = _BARE_WH.match(core)
     attribute = None if asked else _ATTRIBUTE.match(core)
     only = _ONLY_ONE.match(core)
@@ -255,7 +255,7 @@ def _wh_ellipsis(core: str, history: Sequence[Asked]) -> str | None:
 
 
 def _part_ellipsis(core: str, history: Sequence[Asked]) -> str | None:
-    """ "and of the houses?", "relative to the ships?": the last question with that part exchanged."""
+    """Such as "and of the houses?", "relative to the ships?": the last question with that part exchanged."""
     match = re.match(r"^(of|relative to|compared with|than|on|in|near|between) (the [^?.!,]+?)[\s?.!]*$", core, re.I)
     if not match or _has_verb(match[2]):
         return None
@@ -319,7 +319,7 @@ def _agree(question: str, before: Noun, now: Noun) -> str:
 
 
 def _ones(core: str, history: Sequence[Asked]) -> str:
-    """ "the green one", "the one in the corner": of the kind that was spoken of last."""
+    """Such as "the green one", "the one in the corner": of the kind that was spoken of last."""
 
     def fill(match: re.Match[str]) -> str:
         noun = _topic(history)
@@ -350,8 +350,9 @@ def _ones(core: str, history: Sequence[Asked]) -> str:
 def _pronouns(core: str, history: Sequence[Asked]) -> str:
     """`core` with what its pronouns stand for."""
     core = re.sub(r"\b(that|those|these) (?=(\w+))", _demonstrative, core, flags=re.I)
-    if _EXPLETIVE.search(core):
-        return core
+    identity = re.match(r"(?:is (?:that|this) an?|are (?:those|these)) (\w+)[\s?.!]*$", core, re.I)
+    if _EXPLETIVE.search(core) or (identity and identity[1].casefold() not in COLOURS | SIZES):
+        return core  # "it" is the picture, "those" are pointed at
     own = {noun.head for noun in nouns(core)}
     used: set[str] = set()
 
@@ -383,7 +384,7 @@ def _how_many(history: Sequence[Asked], own: set[str]) -> str:
 
 
 def _demonstrative(match: re.Match[str]) -> str:
-    """ "that building" is the building; "those are" stays a pronoun."""
+    """In "that building" it is the building; in "those are" it stays a pronoun."""
     identity = re.match(r"(?:is|are) $", match.string[: match.start()], re.I)  # "are those cars?"
     return "the " if may_begin(match[2].casefold()) and not identity else match[0]
 

@@ -144,38 +144,46 @@ def _feed(pieces: Iterator[bytes], lines: asyncio.Queue[bytes | None], loop: asy
     hand(None)
 
 
-def find_paths(text: str) -> tuple[list[str], str]:
-    """Picture files named in `text`, as people drop or type them, and the text without them.
+_WORD = r"'[^'\n]+'|\"[^\"\n]+\"|(?:\\.|[^\s'\"\\])+"
+_LOOK = re.compile(r"^(?:(?:please|now|and|ok) )*(?:look at|open|load|see|here is|here's|take|use)\b[\s:,.]*", re.I)
+_INTO = re.compile(r"\b(?:in|of|on|from|for|about|at) $", re.I)
 
-    A word counts when it ends like a picture and there is such a file; or it begins like a path and ends like a picture.
+
+def find_paths(text: str) -> tuple[list[str], str]:
+    """Picture files named in `text`, as people drop or type them, and the question without them.
+
+    A word counts when it ends like a picture and there is such a file, or when it begins like a path, too.
     """
     found: list[str] = []
+    rest, end = "", 0
+    for match in re.finditer(_WORD, text):
+        name, mark = _unquoted(match[0])
+        there = name.lower().endswith(SUFFIXES) and (
+            os.path.isfile(os.path.expanduser(name)) or name.startswith(("/", "./", "../", "~/"))
+        )
+        if not there:
+            continue
+        found.append(os.path.expanduser(name))
+        before = rest + text[end : match.start()]
+        rest = f"{before}the image{mark}" if _INTO.search(before) and not _LOOK.fullmatch(before) else before
+        end = match.end()
+    rest = " ".join((rest + text[end:]).split())
+    return found, _LOOK.sub("", rest).strip() if found else rest
 
-    def take(match: re.Match[str]) -> str:
-        raw = match[0]
-        name = _unquoted(raw)
-        if not name.lower().endswith(SUFFIXES):
-            return raw
-        if os.path.isfile(os.path.expanduser(name)) or name.startswith(("/", "./", "../", "~/")):
-            found.append(os.path.expanduser(name))
-            return ""
-        return raw
 
-    rest = re.sub(r"'[^'\n]+'|\"[^\"\n]+\"|(?:\\.|[^\s'\"\\])+", take, text)
-    return found, " ".join(rest.split())
-
-
-def _unquoted(word: str) -> str:
+def _unquoted(word: str) -> tuple[str, str]:
+    """The file name that a word is, as a shell would read it, and the punctuation after it."""
     if word.startswith("file://"):
         from urllib.parse import unquote
 
-        return unquote(word.removeprefix("file://"))
+        return unquote(word.removeprefix("file://")), ""
     try:
         parts = shlex.split(word)
     except ValueError:
-        return word
+        return word, ""
     name = parts[0] if len(parts) == 1 else word
-    return name if name.lower().endswith(SUFFIXES) else name.rstrip("?.!,:;")
+    bare = name.rstrip("?.!,:;")
+    return (name, "") if name.lower().endswith(SUFFIXES) else (bare, name[len(bare) :])
 
 
 @contextmanager

@@ -104,7 +104,7 @@ class Screen:
         kind = event["type"]
         if kind == "picture":
             self._words, self._speaker, self._shown = {}, "", ""
-            if several:
+            if several and self.look != "piped":
                 self.note(f"picture {event['picture']} ({names[event['picture'] - 1]})", "bold")
         elif kind == "changed":
             self.fault(f"picture {event['picture']} has changed since it was last looked at: what was said may no longer hold")

@@ -84,5 +84,3 @@ def _things(text: str) -> list[str]:
 
 def _yes(value: bool | None) -> str | None:
     return None if value is None else "yes" if value else "no"
-
-
