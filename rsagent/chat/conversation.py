@@ -52,6 +52,7 @@ class Conversation:
         self._graph: ChatGraph | None = None
         self._connection: aiosqlite.Connection | None = None
         self._engine = ""
+        self._keeping: asyncio.Future[None] | None = None
         if session is not None:
             self.resume(session, hold=hold)
 
@@ -99,6 +100,8 @@ class Conversation:
 
     async def detach(self) -> None:
         """Let go of the agent and the database. Idempotent."""
+        if self._keeping is not None:
+            await asyncio.wait([self._keeping])
         self._agent = self._graph = None
         if self._connection is not None:
             await self._connection.close()
@@ -252,7 +255,8 @@ class Conversation:
                 self.pictures = [picture.model_copy() for picture in values["pictures"]]
                 self._list()
             elif outcome == "cut":
-                await asyncio.shield(self._keep_cut(partial.cut()))
+                self._keeping = asyncio.ensure_future(self._keep_cut(partial.cut()))
+                await asyncio.shield(self._keeping)  # also when it is stopped once more
             if not self.turns:
                 self._take_back()
 

@@ -52,7 +52,7 @@ class Keyboard:
             KeyboardInterrupt: Ctrl-C.
             TooMuch: it is longer than anybody asks.
         """
-        text = await self._session.prompt_async(prompt)
+        text = await self._session.prompt_async(prompt, handle_sigint=False)  # the loop's handler stays
         if len(text) > MOST_TYPED:
             raise TooMuch
         return text

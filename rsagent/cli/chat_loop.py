@@ -198,7 +198,9 @@ class Loop:
             except EOFError:
                 return
             except KeyboardInterrupt:
-                self._again_leaves("press Ctrl-C again to leave")
+                if isinstance(self._input, Pipe) or self._again():
+                    raise Leave from None
+                self.screen.note("press Ctrl-C again to leave")
                 continue
             except TooMuch:
                 self._say_fault(f"that is more than {MOST_TYPED:,} characters: nobody asks that much; it was left out")
@@ -296,23 +298,17 @@ class Loop:
             self._noting = asyncio.ensure_future(self._input.above(lambda: self.screen.fault(note)))
 
     def _on_interrupt(self) -> None:
-        """Ctrl-C while an answer is written: stop it; the second one within a second leaves."""
-        if self._again():
-            self._leaving = True
+        """Ctrl-C: stop the answer that is written; the second one within a second leaves."""
         if self._turn is not None:
+            self._leaving = self._leaving or self._again()
             self._turn.cancel()
         else:
-            self._input.interrupt(Leave())
+            self._input.interrupt(KeyboardInterrupt())
 
     def _again(self) -> bool:
         now = time.monotonic()
         again, self._interrupted = now - self._interrupted < _TWICE, now
         return again
-
-    def _again_leaves(self, note: str) -> None:
-        if self._again():
-            raise Leave
-        self.screen.note(note)
 
     async def _close(self) -> None:
         with contextlib.suppress(NotImplementedError):
