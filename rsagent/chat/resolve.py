@@ -62,7 +62,8 @@ _REPEAT = re.compile(
 # "it" that stands for nothing, or for the picture as a whole.
 _EXPLETIVE = re.compile(
     r"\b(?:season|time of (?:year|day)|weather|type of image|kind of image)\b.*\bit\b|"
-    r"\bis it (?:true|possible|likely|cold|warm|hot|snowing|cloudy|winter|summer|autumn|spring|day|night|an?\b|in (?:colou?r|gr[ae]y))",
+    r"\bis it (?:true|possible|likely|cold|warm|hot|snowing|cloudy|winter|summer|autumn|spring|day|night|an?\b|"
+    r"in (?:colou?r|gr[ae]y))",
     re.I,
 )
 _SIDE = "|".join(SIDES)
@@ -74,7 +75,8 @@ _SIDE_ALONE = re.compile(
 _RELATION = re.compile(rf"\b(?:{_SIDE})\b", re.I)
 _ATTRIBUTE = re.compile(
     r"^(?:(?:what|how) about |what(?:'s| is| are) |which |)(?:(?:its|their|the)\s+)?"
-    r"(colou?rs?|position|location|place|number|count|direction|orientation)(?: (?:of|do) (?:it|them|they|that|those|(?P<of>the [^?.!,]+?)))?[\s?.!]*$",
+    r"(colou?rs?|position|location|place|number|count|direction|orientation)"
+    r"(?: (?:of|do) (?:it|them|they|that|those|(?P<of>the [^?.!,]+?)))?[\s?.!]*$",
     re.I,
 )
 _BARE_WH = re.compile(
@@ -340,7 +342,8 @@ def _ones(core: str, history: Sequence[Asked]) -> str:
 
     core = re.sub(r"\b(the )?((?:\w+ )?)(ones?)\b", fill, core, flags=re.I)
     return re.sub(
-        r"\b((?:is|are) there|(?:do|can) you see) (any|one)\b(?= (?:to|on|in|at|near|above|below|left|right|beside|under)\b|[\s?.!]*$)",
+        r"\b((?:is|are) there|(?:do|can) you see) (any|one)\b"
+        r"(?= (?:to|on|in|at|near|above|below|left|right|beside|under)\b|[\s?.!]*$)",
         some,
         core,
         flags=re.I,

@@ -23,7 +23,8 @@ _NAMED = re.compile(
 _NTH_ONE = re.compile(rf"\s*\b(?:in|of|on|for|from) the (?P<nth>{_NTH}|last|other)(?: one)?(?=[\s?.!]*$)", re.I)
 _NTH_ALONE = re.compile(rf"^(?:the )?(?P<nth>{_NTH}|last|other)(?: one)?[\s?.!]*$", re.I)
 _ALL = re.compile(
-    rf"{_LEAD}(?:both(?: of them)?(?: (?:the )?{_PICTURE}s)?(?=[\s?.!]*$)|(?:both|all|each|every)(?: of)?(?: the)? {_PICTURE}s?)",
+    rf"{_LEAD}(?:both(?: of them)?(?: (?:the )?{_PICTURE}s)?(?=[\s?.!]*$)|"
+    rf"(?:both|all|each|every)(?: of)?(?: the)? {_PICTURE}s?)",
     re.I,
 )
 _COMPARES = re.compile(

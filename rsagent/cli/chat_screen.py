@@ -57,9 +57,12 @@ class Screen:
     def console(self) -> Console:
         """The terminal, made when it is first drawn on; it reads its width anew each time."""
         if self._console is None:
-            self._console = terminal()
-            if self.look != "live":
-                self._console.no_color = True
+            if self.look == "live":
+                self._console = terminal()
+            else:
+                from rich.console import Console
+
+                self._console = Console(color_system=None, markup=False, emoji=False, highlight=False)
         return self._console
 
     def line(self, text: str, style: str = "") -> None:
