@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from rsagent.chat.conversation import Conversation
@@ -59,7 +61,7 @@ class Loop:
         self.experts: tuple[str, ...] = ()
         self.failed = False
         self._wanted_experts, self._images = experts, images
-        self._preview = preview and self.screen.look == "live"
+        self._preview = preview and self.screen.look == "live" and find_spec("textual_image") is not None
         self._commands = Commands(self)
         self._loading: asyncio.Task[tuple[RSAgent, Engine]] | None = None
         self._closing = AsyncExitStack()
@@ -79,15 +81,21 @@ class Loop:
             loop.add_signal_handler(signal.SIGINT, self._on_interrupt)
         self._loading = asyncio.create_task(self._load())
         self._loading.add_done_callback(self._on_loaded)
+        code = 0
         try:
             await self._take_images()
             self._greet()
             await self._talk()
         except Leave:
-            return 130
+            code = 130
         finally:
             await self._close()
-        return 1 if self.failed else 0
+        code = code or int(self.failed)
+        if self._loading.cancelled() and isinstance(self._input, Keyboard):
+            # A thread still loads networks that nobody will use, and Python would wait for it. What is kept is on disk.
+            sys.stdout.flush()
+            os._exit(code)
+        return code
 
     async def ready(self) -> tuple[RSAgent, Engine]:
         """The agent and its engine, as soon as they are loaded.
@@ -108,7 +116,7 @@ class Loop:
         """
         from rsagent.imagery import load_image
 
-        known = [picture.path for picture in self.talk.pictures]
+        path, known = os.path.expanduser(path), [picture.path for picture in self.talk.pictures]
         image = await asyncio.to_thread(load_image, path, bands=self.bands, max_pixels=self.settings.max_pixels)
         number = self.talk.add(path, image.facts.sha256)
         if number <= len(known) and known[number - 1] != self.talk.pictures[number - 1].path:
@@ -163,7 +171,7 @@ class Loop:
 
     async def _take_images(self) -> None:
         """The pictures named on the command line; on a terminal the prompt does not wait until they have been read."""
-        if isinstance(self._input, Pipe):
+        if isinstance(self._input, Pipe) or self._preview:
             for path in self._images:
                 await self.add_picture(path)
             return

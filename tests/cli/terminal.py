@@ -12,7 +12,7 @@ from types import TracebackType
 import pexpect
 import pyte
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds after which what should appear has not: generous, because test machines are busy."""
 
 

@@ -150,6 +150,29 @@ def test_an_interrupt_ends_it_with_130(picture: Path) -> None:
     assert process.stderr is not None and b"Traceback" not in process.stderr.read()
 
 
+def test_a_session_of_another_checkpoint_is_said_and_continued(cli: Cli, picture: Path) -> None:
+    cli("chat", picture, input="Is there a pond?\n")
+    done = cli("chat", "--continue", "--checkpoint", "other", input="where?\n")
+    assert "this session was held with scripted embedded" in done.stderr
+    assert done.exit_code == 0 and "asked: Where is the pond?" in done.stderr
+
+
+def test_a_damaged_database_is_one_line(cli: Cli, picture: Path, home: Path) -> None:
+    home.mkdir()
+    (home / "sessions.sqlite").write_bytes(b"no database " * 1000)
+    done = cli("chat", picture, input="Is there a pond?\n")
+    assert done.exit_code == 0 and done.stderr.count("it is kept as sessions-damaged-") == 1
+    assert len(cli("sessions", "list").stdout.splitlines()) == 1
+
+
+def test_a_picture_that_vanishes_between_turns(cli: Cli, picture: Path, place: Path) -> None:
+    cli("chat", picture, input="Is there a pond?\n")
+    picture.rename(place / "moved.png")
+    done = cli("chat", "--continue", input="where?\n/image moved.png\nwhere?\n")
+    assert "picture 1 is gone" in done.stderr and "picture 1 was found again" in done.stderr
+    assert done.stdout.count("This is a scripted scene.") == 1
+
+
 def test_no_home_and_a_home_that_cannot_be_written(picture: Path, place: Path) -> None:
     (place / "file").write_text("")
     done = run(b"Is there a pond?\nwhere?\n/undo\n", picture, RSAGENT_HOME=str(place / "file" / "home"))
