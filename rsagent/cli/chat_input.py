@@ -188,7 +188,7 @@ def _unquoted(word: str) -> tuple[str, str]:
 
 @contextmanager
 def silent_keys() -> Generator[None]:
-    """What is typed while an answer is written does not appear in it; the next input line shows it."""
+    """Between two input lines nothing is echoed and nothing is lost: the next line gets what was typed, Ctrl-D too."""
     if not sys.stdin.isatty():
         yield
         return
@@ -199,7 +199,7 @@ def silent_keys() -> Generator[None]:
         return
     handle = sys.stdin.fileno()
     before = termios.tcgetattr(handle)
-    quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    quiet = [before[0] & ~termios.ICRNL, *before[1:3], before[3] & ~(termios.ECHO | termios.ICANON), *before[4:]]
     termios.tcsetattr(handle, termios.TCSANOW, quiet)
     try:
         yield

@@ -85,7 +85,8 @@ class Loop:
         try:
             await self._take_images()
             self._greet()
-            await self._talk()
+            with silent_keys():
+                await self._talk()
         except Leave:
             code = 130
         finally:
@@ -217,8 +218,7 @@ class Loop:
                 continue
             self._turn = asyncio.create_task(self._do(text.strip()))
             try:
-                with silent_keys():
-                    await self._turn
+                await self._turn
             except asyncio.CancelledError:
                 if self._leaving or isinstance(self._input, Pipe) or not self._turn.cancelled():
                     raise Leave from None
