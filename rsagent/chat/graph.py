@@ -34,9 +34,12 @@ class ChatInput(TypedDict, total=False):
     """Only these experts; all when left out."""
 
 
-class ChatState(ChatInput, total=False):
-    """What a session's checkpoint holds."""
+class ChatState(TypedDict):
+    """What the turn's nodes see; `turn`, `pictures` and `facts` are what a session's checkpoint holds."""
 
+    given: Annotated[Turn, EphemeralValue]
+    experts: Annotated[list[str], EphemeralValue]
+    pictures: list[Picture]
     turn: Turn
     facts: list[Fact]
 

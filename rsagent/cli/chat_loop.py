@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -321,7 +322,8 @@ class Loop:
     async def _close(self) -> None:
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
-        background = [task for task in (self._loading, self._checking, self._noting) if task is not None]
+        started: list[asyncio.Future[Any] | None] = [self._loading, self._checking, self._noting]
+        background = [task for task in started if task is not None]
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
@@ -336,6 +338,5 @@ def _asks(text: str) -> bool:
 
 def _import_heavy() -> None:
     """What the first turn needs, imported in a thread so that typing goes on."""
-    import rsagent.agent
-    import rsagent.chat.graph
-    import rsagent.graphs.build  # noqa: F401
+    for name in ("rsagent.agent", "rsagent.chat.graph", "rsagent.graphs.build", "langgraph.checkpoint.sqlite.aio"):
+        import_module(name)

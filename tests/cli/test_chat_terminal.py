@@ -70,9 +70,10 @@ def test_ctrl_c_stops_the_answer_and_keeps_what_was_written(chat: Chat, script: 
     terminal.wait("field.png>", times=2)
     terminal.type("/retry")
     terminal.wait("word2", times=2)
+    time.sleep(1.1)  # a second Ctrl-C within a second would leave
     terminal.press("c")
     terminal.wait("stopped", times=2)
-    time.sleep(1.1)  # else it would count as the second one within a second
+    time.sleep(1.1)
     terminal.press("c")
     terminal.wait("press Ctrl-C again to leave")
     terminal.press("c")
