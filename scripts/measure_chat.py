@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100, help="kills, stops and tenths of hostile texts")
     parser.add_argument("--dialogues", nargs="+", type=Path, default=SCRIPTS, help="script files for resolve and follow")
     chosen = parser.parse_args()
+    warnings.filterwarnings("ignore", category=FutureWarning)
     for name in chosen.rows:
         with tempfile.TemporaryDirectory(prefix="rsagent-chat-") as folder:
             ROWS[name](Path(folder), chosen)
