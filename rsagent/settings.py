@@ -21,9 +21,9 @@ from rsagent.errors import SettingsError
 
 FILE_NAME = "rsagent.toml"
 PREFIX = "RSAGENT_"
-NO_SETTINGS = frozenset({"RSAGENT_API_KEY", "RSAGENT_API_KEYS", "RSAGENT_DATA", "RSAGENT_SCRIPT"})
+NO_SETTINGS = frozenset({"RSAGENT_API_KEY", "RSAGENT_API_KEYS", "RSAGENT_DATA", "RSAGENT_HOME", "RSAGENT_SCRIPT"})
 """Variables with our prefix that are no setting: an upstream server's key, the keys of our own, the folder of published data,
-the scripted engine's script."""
+where sessions are kept, the scripted engine's script."""
 
 
 class Settings(BaseSettings):
