@@ -20,6 +20,7 @@ from rsagent.errors import RSAgentError
 NEEDED = ("torch", "transformers", "peft", "safetensors", "tokenizers", "langgraph", "numpy", "pillow")
 EXTRAS = {
     "geo": ("rasterio", "GeoTIFF and rasters of many bands"),
+    "preview": ("textual-image", "small pictures in the terminal"),
     "train": ("accelerate", "training"),
     "eval": ("pycocoevalcap", "caption metrics"),
     "sglang": ("httpx", "experts on an SGLang server"),
