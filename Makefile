@@ -6,13 +6,15 @@ TORCH_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 IMAGE ?=
+SGLANG := .sglang-env
+SGLANG_BIN := $(SGLANG)/bin
 MARKERS ?= not slow and not gpu
 export TOKENIZERS_PARALLELISM ?= false
 # Large activations come and go all the time; without this glibc maps and unmaps them, which costs a fifth of the speed.
 ALLOCATOR := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=268435456
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint typecheck default-model evaluate speed wheel-check clean
+.PHONY: help demo test test-slow sglang-env test-servers lint typecheck default-model evaluate speed wheel-check clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +27,11 @@ test: $(VENV)/.installed-dev  ## the quick tests; MARKERS="not gpu" runs the slo
 
 test-slow: $(VENV)/.installed-dev  ## only the slow tests
 	$(BIN)/python -m pytest -q -m "slow and not gpu"
+
+sglang-env: $(SGLANG)/.installed  ## a CPU-only SGLang for the tests, in an environment of its own (2.8 GB)
+
+test-servers: $(VENV)/.installed-dev $(SGLANG)/.installed  ## the tests that start a real SGLang server, on the CPU
+	RSAGENT_TEST_SERVERS="$(abspath $(SGLANG_BIN)/python)" $(BIN)/python -m pytest -q tests/servers
 
 lint: $(VENV)/.installed-dev  ## ruff: style, imports, docstrings
 	$(BIN)/ruff check .
@@ -59,5 +66,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,eval,geo,train]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,eval,geo,mcp,openai,serve,sglang,structured,train]'
+	touch $@
+
+# The server's own environment. Stand-ins take the place of what only a GPU or an AMX machine can load; they lie in tests/.
+$(SGLANG)/.installed: tests/servers/requirements.txt
+	test -x $(SGLANG_BIN)/python || $(PYTHON) -m venv $(SGLANG)
+	$(SGLANG_BIN)/python -c "import torch" 2>/dev/null || $(SGLANG_BIN)/python -m pip install -q $(TORCH_ARGS) "$(TORCH)"
+	$(SGLANG_BIN)/python -m pip install -q "$(TORCH)" -r tests/servers/requirements.txt
+	$(SGLANG_BIN)/python -m pip install -q --no-deps sglang==0.5.23
+	$(SGLANG_BIN)/python tests/servers/standins/install.py
 	touch $@

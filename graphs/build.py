@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from langgraph.graph import END, START, StateGraph
@@ -12,7 +13,8 @@ from rsagent.errors import SettingsError
 from rsagent.graphs.compose import EVIDENCE_THRESHOLD
 from rsagent.graphs.nodes import Nodes
 from rsagent.graphs.state import GraphInput, GraphOutput, GraphState
-from rsagent.prompts import Prompts, load_prompts
+from rsagent.prompts import Prompts, prompts_of
+from rsagent.telemetry import TurnTrace
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -28,21 +30,24 @@ def create_graph(
     max_reasks: int = 1,
     evidence_threshold: float = EVIDENCE_THRESHOLD,
     max_tokens: int | None = None,
+    on_trace: Callable[[TurnTrace], None] | None = None,
     checkpointer: BaseCheckpointSaver[str] | None = None,
 ) -> Graph:
     """The agent as a LangGraph graph named "rsagent", to be run on its own or as a node of another graph.
 
     It is asynchronous only (`ainvoke`, `astream`). `{"image": path}` gives `{"caption": Caption}`, with "style" in
     that style; `{"image": path, "question": text}` gives `{"answer": Answer}`. With `stream_mode="custom"` it streams
-    `rsagent.graphs.Event`. Everything it needs is closed over: a parent graph's context is neither needed nor read.
+    `rsagent.graphs.Event`, with `stream_mode="messages"` the composed text. Everything it needs is closed over: a parent
+    graph's context is neither needed nor read.
 
     Args:
         engine: where the router and the experts run; the caller closes it.
-        prompts: the words sent to models; those that come with rsagent when None.
+        prompts: the words sent to models; the engine's own, or those that come with rsagent, when None.
         expert_timeout_s: seconds after which an expert counts as failed.
         max_reasks: how often in a turn an expert that contradicts another is asked again; 0 never.
         evidence_threshold: gate, 0 to 1, from which an expert beside the first is asked about a question.
         max_tokens: tokens an expert may write; None leaves it to the engine.
+        on_trace: is called with the trace of each turn that reached the composer.
         checkpointer: keeps threads of several turns; its serializer should allow `rsagent.graphs.CHECKPOINT_TYPES`.
 
     Raises:
@@ -60,11 +65,12 @@ def create_graph(
         raise SettingsError(f"an expert may write {max_tokens} tokens: give 1 or more")
     nodes = Nodes(
         engine=engine,
-        prompts=prompts or load_prompts(),
+        prompts=prompts or prompts_of(engine),
         expert_timeout_s=expert_timeout_s,
         max_reasks=max_reasks,
         evidence_threshold=evidence_threshold,
         max_tokens=max_tokens,
+        on_trace=on_trace,
     )
     graph: StateGraph[GraphState, None, GraphInput, GraphOutput] = StateGraph(
         GraphState, input_schema=GraphInput, output_schema=GraphOutput

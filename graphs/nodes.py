@@ -10,21 +10,26 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Sequence
+import uuid
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from langchain_core.messages import AIMessage
+from langgraph.graph.message import push_message
 from langgraph.runtime import Runtime
 from langgraph.types import Command, Overwrite, Send
 
 from rsagent.engines.base import Engine
-from rsagent.errors import EngineError, ImageError, ImageLost, UserError
+from rsagent.errors import EngineError, ImageError, ImageLost, RSAgentError, UserError
 from rsagent.graphs import compose, consistency
 from rsagent.graphs.state import Event, ExpertCall, GraphInput, GraphState, Turn
 from rsagent.graphs.text import clean, clean_question, strip_controls
 from rsagent.prompts import Prompts
-from rsagent.schemas import Conflict, ExpertPrompt, ExpertReport, ImageFacts
+from rsagent.schemas import Answer, Caption, Conflict, ExpertPrompt, ExpertReport, ImageFacts
+from rsagent.sources import is_data_uri
+from rsagent.telemetry import TurnTrace, counting_retries, span, trace_turn
 
 DETAILED = "detailed"
 """The style that is always joined by rule."""
@@ -46,6 +51,7 @@ class Nodes:
         max_reasks: how often an expert is asked again in a turn when it contradicts another.
         evidence_threshold: gate from which an expert is asked as evidence for an answer.
         max_tokens: tokens an expert may write; None leaves it to the engine.
+        on_trace: is called with the trace of each turn that reached the composer.
     """
 
     engine: Engine
@@ -54,6 +60,7 @@ class Nodes:
     max_reasks: int
     evidence_threshold: float
     max_tokens: int | None
+    on_trace: Callable[[TurnTrace], None] | None = None
 
     async def prepare(self, state: GraphState) -> Update:
         """Check what is asked, have the engine read the picture, and empty what the turn before left behind."""
@@ -66,9 +73,12 @@ class Nodes:
             raise UserError("no image is given: pass its path as 'image'")
         elif isinstance(image, ImageFacts):
             facts, path = image, ""
+        elif is_data_uri(image):  # it would stay in every checkpoint and every trace
+            raise UserError("a graph takes no data: URI: pass a path, or the facts that engine.prepare(bytes) returns")
         else:
             path = os.path.abspath(image)
-            facts = await self.engine.prepare(path)
+            with span("rsagent.prepare", engine=self.engine.name):
+                facts = await self.engine.prepare(path)
         fresh: Update = {"prompts": [], "reports": Overwrite([]), "conflicts": [], "caption": None, "answer": None}
         return {**fresh, "path": path, "facts": facts, "turn": turn}
 
@@ -82,16 +92,17 @@ class Nodes:
                 facts.sha256, turn.instruction, turn.task, style=style, experts=tuple(turn.experts)
             )
 
-        try:
-            written = await route()
-        except ImageLost:
-            await self._prepare_again(path, facts.sha256)
-            written = await route()
+        with span("rsagent.router", engine=self.engine.name, task=turn.task):
+            try:
+                written = await route()
+            except ImageLost:
+                await self._prepare_again(path, facts.sha256)
+                written = await route()
         if not written:
             raise EngineError(f"the router of the engine '{self.engine.name}' wrote no prompt")
         prompts = compose.choose(written, turn.task, self.evidence_threshold)
-        if self.max_tokens is not None:
-            prompts = [prompt.model_copy(update={"max_tokens": self.max_tokens}) for prompt in prompts]
+        if (most := turn.max_tokens or self.max_tokens) is not None:
+            prompts = [prompt.model_copy(update={"max_tokens": most}) for prompt in prompts]
         for prompt in prompts:
             _emit(runtime, {"type": "route", "expert": prompt.expert, "text": prompt.text})
         calls = [Send("expert", ExpertCall(prompt=prompt, path=path)) for prompt in prompts]
@@ -101,15 +112,19 @@ class Nodes:
         """Ask one expert; whatever the engine cannot do becomes the report's `error`."""
         prompt, began = state["prompt"], time.perf_counter()
         report = ExpertReport(expert=prompt.expert, gate=prompt.gate, attempt=prompt.attempt)
-        try:
+        with span("rsagent.expert", engine=self.engine.name, expert=prompt.expert) as opened, counting_retries() as again:
             try:
-                pieces = await self._listen(prompt, runtime)
-            except ImageLost:
-                await self._prepare_again(state["path"], prompt.digest)
-                pieces = await self._listen(prompt, runtime)
-            report.text, report.tokens = clean("".join(pieces)), len(pieces)
-        except EngineError as error:
-            report.error = clean(str(error)) or type(error).__name__
+                try:
+                    pieces = await self._listen(prompt, runtime)
+                except ImageLost:
+                    await self._prepare_again(state["path"], prompt.digest)
+                    pieces = await self._listen(prompt, runtime)
+                report.text, report.tokens = clean("".join(pieces)), len(pieces)
+            except EngineError as error:
+                report.error = clean(str(error)) or type(error).__name__
+            report.retries = len(again)
+            if opened is not None:
+                opened.set_attributes({"tokens": report.tokens, "retries": len(again), "failed": report.error is not None})
         report.seconds = time.perf_counter() - began
         _emit_report(runtime, report)
         return {"reports": [report]}
@@ -132,18 +147,32 @@ class Nodes:
 
     async def composer(self, state: GraphState, runtime: Runtime[None]) -> Update:
         """Make the caption or the answer from what the experts said, and say what is missing."""
+        turn = state["turn"]
+        try:
+            with span("rsagent.composer", engine=self.engine.name, task=turn.task):
+                result = await self._compose(state, runtime)
+        except RSAgentError as error:
+            self._trace(state, None, str(error))
+            raise
+        if any(prompt.router_error for prompt in state["prompts"]):  # the experts read the rules' prompts instead
+            result.partial, result.missing = True, [*result.missing, "router"]
+        speaker = result.expert if isinstance(result, Answer) else "composer"
+        _emit(runtime, {"type": "composed", "expert": speaker, "text": result.text})
+        push_message(AIMessage(result.text, id=str(uuid.uuid4()), name="rsagent"), state_key=None)
+        self._trace(state, result, None)
+        return {"answer" if isinstance(result, Answer) else "caption": result}
+
+    async def _compose(self, state: GraphState, runtime: Runtime[None]) -> Caption | Answer:
         turn, facts, reports, conflicts = state["turn"], state["facts"], state["reports"], state["conflicts"]
         if turn.task == "answer":
-            answer = compose.compose_answer(
+            return compose.compose_answer(
                 turn.instruction, reports, conflicts, image=facts, seconds=time.time() - turn.began
             )
-            _emit(runtime, {"type": "composed", "expert": answer.expert, "text": answer.text})
-            return {"answer": answer}
         written, error = None, None
         words = compose.words_of(reports)
         if turn.writes and words:
             written, error = await self._write(state, words, runtime)
-        caption = compose.compose_caption(
+        return compose.compose_caption(
             reports,
             conflicts,
             style=turn.style,
@@ -152,8 +181,23 @@ class Nodes:
             composer_error=error,
             seconds=time.time() - turn.began,
         )
-        _emit(runtime, {"type": "composed", "expert": "composer", "text": caption.text})
-        return {"caption": caption}
+
+    def _trace(self, state: GraphState, result: Caption | Answer | None, error: str | None) -> None:
+        if self.on_trace is None:
+            return
+        turn = state["turn"]
+        self.on_trace(
+            trace_turn(
+                state["prompts"],
+                state["reports"],
+                result,
+                task=turn.task,
+                instruction=turn.instruction,
+                image=state["facts"].sha256,
+                seconds=time.time() - turn.began,
+                error=error,
+            )
+        )
 
     def _reasks(
         self,
@@ -235,17 +279,22 @@ def read_turn(given: GraphInput | GraphState, engine: Engine, prompts: Prompts, 
     for name in experts:
         if name not in engine.experts:
             raise UserError(f"unknown expert {clean(name)!r}: choose among {', '.join(engine.experts)}")
+    most = given.get("max_tokens")
+    if most is not None and most < 1:
+        raise UserError(f"an expert may write {most} tokens: give 1 or more")
     task = given.get("task") or ("answer" if "question" in given else "caption")
     if task == "answer":
         question = clean_question(given.get("question", ""))
-        return Turn(task=task, instruction=question, experts=experts, began=began)
+        return Turn(task=task, instruction=question, experts=experts, max_tokens=most, began=began)
     style = given.get("style") or DETAILED
     writes = style != DETAILED and bool(engine.styles)
     known = [DETAILED, *engine.styles] if engine.styles else list(prompts.styles)
     if style not in known or style not in prompts.styles:
         raise UserError(f"unknown style {clean(style)!r}: choose one of {', '.join(dict.fromkeys(known))}")
     instruction = prompts.caption_instruction(style)
-    return Turn(task=task, instruction=instruction, style=style, writes=writes, experts=experts, began=began)
+    return Turn(
+        task=task, instruction=instruction, style=style, writes=writes, experts=experts, max_tokens=most, began=began
+    )
 
 
 def _emit(runtime: Runtime[None], event: Event) -> None:

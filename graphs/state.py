@@ -33,6 +33,7 @@ class Turn(Model):
     style: str = Field(default="", description="caption style; empty for an answer")
     writes: bool = Field(default=False, description="the composer adapter writes the caption, no rule")
     experts: list[str] = Field(default_factory=list, description="only these; empty means all")
+    max_tokens: int | None = Field(default=None, description="tokens an expert may write; None: as the graph has it")
     began: float = Field(description="seconds since the epoch")
 
 
@@ -48,6 +49,8 @@ class GraphInput(TypedDict, total=False):
     """Caption style; "detailed" when left out."""
     experts: Annotated[list[str], EphemeralValue]
     """Only these experts; all when left out or empty."""
+    max_tokens: Annotated[int | None, EphemeralValue]
+    """Tokens that an expert may write in this turn; as the graph has it when left out."""
 
 
 class GraphOutput(TypedDict):
@@ -67,6 +70,7 @@ class _Given(TypedDict, total=False):
     question: Annotated[str, EphemeralValue]
     style: Annotated[str, EphemeralValue]
     experts: Annotated[list[str], EphemeralValue]
+    max_tokens: Annotated[int | None, EphemeralValue]
 
 
 class GraphState(_Given):

@@ -44,6 +44,7 @@ class Prompts(BaseModel):
     single: SingleWords
     experts: dict[str, ExpertWords]
     composer: str
+    router: str = ""  # read by a language model that plans, where one does
 
     def caption_instruction(self, style: str) -> str:
         """The instruction that asks for a caption in `style`.
@@ -82,17 +83,23 @@ def fill(template: str, **values: str) -> str:
     return re.sub(r"\s+", " ", _FIELD.sub(lambda found: values.get(found[1], ""), template)).strip()
 
 
+def prompts_of(engine: object) -> Prompts:
+    """The prompts that an engine was made with (a chat model reads others than a trained expert), else the default."""
+    own = getattr(engine, "prompts", None)
+    return own if isinstance(own, Prompts) else load_prompts()
+
+
 @lru_cache(maxsize=8)
-def load_prompts(folder: Path | None = None) -> Prompts:
-    """Read `default.yaml` from `folder`, or the prompts that come with rsagent.
+def load_prompts(folder: Path | None = None, name: str = "default") -> Prompts:
+    """Read `default.yaml` (or another `name`) from `folder`, or the prompts that come with rsagent.
 
     Raises:
         SettingsError: the file is missing, is not YAML, or lacks or adds a key; the message names it.
     """
     try:
-        text = (files("rsagent.prompts") if folder is None else folder).joinpath("default.yaml").read_text("utf-8")
+        text = (files("rsagent.prompts") if folder is None else folder).joinpath(f"{name}.yaml").read_text("utf-8")
         return Prompts.model_validate(yaml.safe_load(text))
     except OSError as error:
-        raise SettingsError(f"cannot read the prompts {folder}/default.yaml: {error.strerror}") from error
+        raise SettingsError(f"cannot read the prompts {folder}/{name}.yaml: {error.strerror}") from error
     except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the prompts {folder}/default.yaml are not usable: {str(error).splitlines()[0]}") from error
+        raise SettingsError(f"the prompts {folder}/{name}.yaml are not usable: {str(error).splitlines()[0]}") from error

@@ -16,28 +16,28 @@ from __future__ import annotations
 
 import asyncio
 import os
-import queue
-import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from rsagent.errors import RSAgentError, UserError
-from rsagent.prompts import Prompts, load_prompts
+from rsagent.prompts import Prompts, load_prompts, prompts_of
 from rsagent.schemas import Answer, Caption, ImageFacts, RouterTrace
+from rsagent.sources import SourcePolicy, decode_data_uri, fetch, is_data_uri, is_url
 
 if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
     from rsagent.engines.base import Engine
     from rsagent.graphs import Event, GraphInput
     from rsagent.graphs.build import Graph
     from rsagent.imagery import ImageSource
+    from rsagent.sync import SyncRSAgent
+    from rsagent.telemetry import TurnTrace
 
-T = TypeVar("T")
-
-CONCURRENCY = 16
+CONCURRENCY = 32
 """Images described at a time by `caption_many`; what arrives together an engine runs as one batch."""
 
 
@@ -48,6 +48,14 @@ class Described:
     index: int
     image: ImageSource
     result: Caption | RSAgentError
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One image of `batch`: itself, and the caption, the answer, or why there is none."""
+
+    image: ImageSource
+    result: Caption | Answer | RSAgentError
 
 
 class RSAgent:
@@ -67,7 +75,11 @@ class RSAgent:
         max_tokens: int | None = None,
         seed: int = 0,
         best: bool = False,
+        bands: Sequence[int] | None = None,
+        max_pixels: int | None = None,
         expert_timeout_s: float = 60.0,
+        sources: SourcePolicy | None = None,
+        on_trace: Callable[[TurnTrace], None] | None = None,
     ) -> None:
         """Choose the engine; nothing is loaded before it is needed.
 
@@ -80,31 +92,53 @@ class RSAgent:
             max_tokens: tokens an expert may write; None leaves it to the engine.
             seed: for decoding that samples.
             best: the slower, better decoding of "local".
+            bands: bands of a picture to show, such as (4, 3, 2), for "local".
+            max_pixels: pictures of more pixels are refused or read reduced, for "local"; 64 million when None.
             expert_timeout_s: seconds after which an expert counts as failed.
+            sources: whether URLs are fetched, and their limits; they are not when None. Paths are always read.
+            on_trace: is called with the trace of each turn when it ends, also of one that fails.
 
         Raises:
             SettingsError: the prompts cannot be used.
-            UserError: no engine of that name.
+            UserError: no engine of that name, or an Engine object beside `bands` or `max_pixels`, which are its own.
         """
         if isinstance(engine, str) and engine != "local":
             raise UserError(f"unknown engine {engine!r}: give 'local' or an Engine object")
         self._engine: Engine | None = None if isinstance(engine, str) else engine
+        if self._engine is not None and not (bands is None and max_pixels is None):
+            raise UserError("bands and max_pixels belong to the engine: give them to the Engine object")
         self._checkpoint = checkpoint
-        self._local: dict[str, Any] = {"device": device, "dtype": dtype, "seed": seed, "best": best}
-        self._prompts = prompts if isinstance(prompts, Prompts) else load_prompts(Path(prompts) if prompts else None)
+        self._local: dict[str, Any] = {"device": device, "dtype": dtype, "seed": seed, "best": best, "bands": bands}
+        if max_pixels is not None:
+            self._local["max_pixels"] = max_pixels
+        if prompts is None:
+            self._prompts = prompts_of(self._engine)
+        else:
+            self._prompts = prompts if isinstance(prompts, Prompts) else load_prompts(Path(prompts))
+        self._sources = sources or SourcePolicy()
+        self._on_trace = on_trace
         self._max_tokens = max_tokens
         self._expert_timeout_s = expert_timeout_s
         self._graph: Graph | None = None
         self._opening = asyncio.Lock()
         self._twin: SyncRSAgent | None = None
 
-    async def caption(self, image: ImageSource, style: str = "detailed", experts: Sequence[str] = ()) -> Caption:
+    async def caption(
+        self,
+        image: ImageSource,
+        style: str = "detailed",
+        experts: Sequence[str] = (),
+        *,
+        max_tokens: int | None = None,
+    ) -> Caption:
         """Describe an image.
 
         Args:
-            image: a path, or the bytes of an encoded picture.
+            image: a path, the bytes of an encoded picture, a Pillow image, a (height, width, 3) uint8 array, a
+                `data:` URI, or, where `sources` allows it, a URL.
             style: "detailed" joins the experts' aspects; the other styles of the engine are one written sentence.
             experts: only these; empty means all.
+            max_tokens: tokens an expert may write; None leaves it as the agent has it.
 
         Raises:
             UserError: the picture, the style or an expert's name cannot be used.
@@ -112,16 +146,20 @@ class RSAgent:
             EngineError: the engine failed before the experts were asked.
         """
         graph, given = await self._given(image)
-        result = await graph.ainvoke(cast(Any, {**given, "task": "caption", "style": style, "experts": list(experts)}))
-        return cast(Caption, result["caption"])
+        asked = {**given, "task": "caption", "style": style, "experts": list(experts), "max_tokens": max_tokens}
+        return cast(Caption, (await graph.ainvoke(cast(Any, asked), {"run_name": "rsagent.caption"}))["caption"])
 
-    async def ask(self, image: ImageSource, question: str, experts: Sequence[str] = ()) -> Answer:
+    async def ask(
+        self, image: ImageSource, question: str, experts: Sequence[str] = (), *, max_tokens: int | None = None
+    ) -> Answer:
         """Answer a question about an image.
 
         Args:
-            image: a path, or the bytes of an encoded picture.
+            image: a path, the bytes of an encoded picture, a Pillow image, a (height, width, 3) uint8 array, a
+                `data:` URI, or, where `sources` allows it, a URL.
             question: at most 2,000 characters; control characters in it are dropped.
             experts: only these; empty means those that the gate chooses.
+            max_tokens: tokens an expert may write; None leaves it as the agent has it.
 
         Raises:
             UserError: the picture, the question or an expert's name cannot be used.
@@ -132,8 +170,8 @@ class RSAgent:
 
         question = clean_question(question)  # before a model is loaded for nothing
         graph, given = await self._given(image)
-        asked = {**given, "task": "answer", "question": question, "experts": list(experts)}
-        return cast(Answer, (await graph.ainvoke(cast(Any, asked)))["answer"])
+        asked = {**given, "task": "answer", "question": question, "experts": list(experts), "max_tokens": max_tokens}
+        return cast(Answer, (await graph.ainvoke(cast(Any, asked), {"run_name": "rsagent.ask"}))["answer"])
 
     async def caption_many(
         self,
@@ -186,6 +224,61 @@ class RSAgent:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
+    async def batch(
+        self,
+        images: Iterable[ImageSource],
+        question: str | None = None,
+        *,
+        style: str = "detailed",
+        experts: Sequence[str] = (),
+        concurrency: int = CONCURRENCY,
+    ) -> list[Seen]:
+        """Describe all `images`, or ask each the same `question`; the results stand in the order of the images.
+
+        An image that cannot be used has its error as result. For very many images `caption_many` keeps less in memory.
+
+        Raises:
+            UserError: the checkpoint, the style or an expert's name cannot be used.
+        """
+        if question is None:
+            many = self.caption_many(images, style, experts, concurrency=concurrency)
+            done = sorted([item async for item in many], key=lambda item: item.index)
+            return [Seen(item.image, item.result) for item in done]
+        gate = asyncio.Semaphore(max(1, concurrency))
+
+        async def ask(image: ImageSource) -> Seen:
+            async with gate:
+                try:
+                    return Seen(image, await self.ask(image, question, experts))
+                except RSAgentError as error:
+                    return Seen(image, error)
+
+        from rsagent.graphs.nodes import read_turn
+
+        asked: GraphInput = {"task": "answer", "question": question, "experts": list(experts)}
+        read_turn(asked, await self._open(), self._prompts, began=0.0)
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(ask(image)) for image in images]
+        return [task.result() for task in running]
+
+    def as_tool(
+        self, *, name: str = "look_at_aerial_image", description: str | None = None, sources: SourcePolicy | None = None
+    ) -> BaseTool:
+        """This agent as a LangChain tool, for `langchain.agents.create_agent` and any model that calls tools.
+
+        The model gives `image` and, for an answer in place of a caption, `question`. It gets the text, with what is
+        missing or contradictory marked; the tool message's artifact is the Caption or the Answer. Input that cannot be
+        used is told to the model, not raised.
+
+        Args:
+            name: what the model calls it.
+            description: what the model is told about it; a good one comes with it.
+            sources: which pictures the model may name; any local path, and no URL, when None.
+        """
+        from rsagent.tool import make_tool
+
+        return make_tool(self, name, description, sources)
+
     async def stream(
         self,
         image: ImageSource,
@@ -193,6 +286,7 @@ class RSAgent:
         *,
         style: str = "detailed",
         experts: Sequence[str] = (),
+        max_tokens: int | None = None,
     ) -> AsyncGenerator[Event | Caption | Answer, None]:
         """What happens while the image is described (no `question`) or asked about, then the Caption or the Answer.
 
@@ -205,9 +299,10 @@ class RSAgent:
         if question is not None:
             asked = {"task": "answer", "question": clean_question(question)}
         graph, given = await self._given(image)
-        asked = {**given, **asked, "experts": list(experts)}
+        asked = {**given, **asked, "experts": list(experts), "max_tokens": max_tokens}
         outcome: dict[str, Any] = {}
-        async with aclosing(cast(Any, graph.astream(cast(Any, asked), stream_mode=["custom", "values"]))) as parts:
+        run = graph.astream(cast(Any, asked), {"run_name": "rsagent.stream"}, stream_mode=["custom", "values"])
+        async with aclosing(cast(Any, run)) as parts:
             async for mode, part in parts:
                 if mode == "custom":
                     yield part
@@ -230,7 +325,7 @@ class RSAgent:
             question = clean_question(question)
         instruction = question or self._prompts.caption_instruction(style)
         engine = await self._open()
-        facts = await engine.prepare(image)
+        facts = await engine.prepare(await self._read(image))
         written = style if question is None and style in engine.styles else ""
         return await engine.explain(facts.sha256, instruction, "answer" if question else "caption", style=written)
 
@@ -248,6 +343,8 @@ class RSAgent:
     @property
     def sync(self) -> SyncRSAgent:
         """This agent for code that cannot await; from then on use it only through this twin."""
+        from rsagent.sync import SyncRSAgent
+
         if self._twin is None:
             self._twin = SyncRSAgent(self)
         return self._twin
@@ -271,116 +368,24 @@ class RSAgent:
             from rsagent.graphs import create_graph
 
             self._graph = create_graph(
-                engine, prompts=self._prompts, expert_timeout_s=self._expert_timeout_s, max_tokens=self._max_tokens
+                engine,
+                prompts=self._prompts,
+                expert_timeout_s=self._expert_timeout_s,
+                max_tokens=self._max_tokens,
+                on_trace=self._on_trace,
             )
+        image = await self._read(image)
         if isinstance(image, (str, os.PathLike)):
             return self._graph, {"image": os.fspath(image)}
         return self._graph, {"image": await engine.prepare(image)}
 
-
-class SyncRSAgent:
-    """The synchronous twin of RSAgent. It runs in an event loop of its own, in a thread, so that it works anywhere.
-
-    Methods, arguments and errors are those of RSAgent. Close it, or use it in a `with` block.
-    """
-
-    def __init__(self, agent: RSAgent) -> None:
-        """Start the loop that runs `agent`."""
-        self._agent = agent
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="rsagent", daemon=True)
-        self._thread.start()
-
-    def caption(self, image: ImageSource, style: str = "detailed", experts: Sequence[str] = ()) -> Caption:
-        """Describe an image; see `RSAgent.caption`."""
-        return self._wait(self._agent.caption(image, style, experts))
-
-    def ask(self, image: ImageSource, question: str, experts: Sequence[str] = ()) -> Answer:
-        """Answer a question about an image; see `RSAgent.ask`."""
-        return self._wait(self._agent.ask(image, question, experts))
-
-    def caption_many(
-        self,
-        images: Iterable[ImageSource],
-        style: str = "detailed",
-        experts: Sequence[str] = (),
-        *,
-        concurrency: int = CONCURRENCY,
-    ) -> Iterator[Described]:
-        """Describe many images, yielded in order of completion; see `RSAgent.caption_many`."""
-        return self._iterate(self._agent.caption_many(images, style, experts, concurrency=concurrency))
-
-    def stream(
-        self,
-        image: ImageSource,
-        question: str | None = None,
-        *,
-        style: str = "detailed",
-        experts: Sequence[str] = (),
-    ) -> Iterator[Event | Caption | Answer]:
-        """What happens during a turn, then its result; see `RSAgent.stream`."""
-        return self._iterate(self._agent.stream(image, question, style=style, experts=experts))
-
-    def explain(self, image: ImageSource, question: str | None = None, *, style: str = "detailed") -> RouterTrace:
-        """What the instruction router does; see `RSAgent.explain`."""
-        return self._wait(self._agent.explain(image, question, style=style))
-
-    def close(self) -> None:
-        """Stop what still runs, close the engine and the loop. Idempotent."""
-        if self._loop.is_closed():
-            return
-        self._wait(self._finish())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def _finish(self) -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await self._agent.close()
-        await asyncio.get_running_loop().shutdown_default_executor()
-
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` in the loop; an interrupt here cancels it there."""
-        if self._loop.is_closed():
-            work.close()
-            raise RuntimeError("this agent is closed")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def _iterate(self, source: AsyncGenerator[T, None]) -> Iterator[T]:
-        """The items of `source`, which one task of the loop reads from beginning to end."""
-        if self._loop.is_closed():
-            raise RuntimeError("this agent is closed")
-        ready: queue.SimpleQueue[tuple[T] | None] = queue.SimpleQueue()
-
-        async def pump() -> None:
-            async with aclosing(source) as items:
-                async for item in items:
-                    ready.put((item,))
-
-        future = asyncio.run_coroutine_threadsafe(pump(), self._loop)
-        future.add_done_callback(lambda _: ready.put(None))
-        try:
-            while (item := ready.get()) is not None:
-                yield item[0]
-            future.result()
-        finally:
-            future.cancel()
+    async def _read(self, image: ImageSource) -> ImageSource:
+        """The bytes of a `data:` URI or a URL; every other picture as it is."""
+        if isinstance(image, str) and is_data_uri(image):
+            return decode_data_uri(image, self._sources.max_bytes)
+        if isinstance(image, str) and is_url(image):
+            return await asyncio.to_thread(fetch, image, self._sources)
+        return image
 
 
-__all__ = ["CONCURRENCY", "Described", "RSAgent", "SyncRSAgent"]
+__all__ = ["CONCURRENCY", "Described", "RSAgent", "Seen"]

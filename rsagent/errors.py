@@ -35,6 +35,10 @@ class ImageLost(EngineError):
     """The engine no longer holds the pixels of a digest (a restart, a full cache): `prepare` the picture again."""
 
 
+class ServerAway(EngineError):
+    """A server of experts is not reachable, not ready or went away: the same request may well succeed later."""
+
+
 class AllExpertsFailed(EngineError):
     """No expert gave a report, so there is nothing to compose."""
 

@@ -51,6 +51,8 @@ class ExpertPrompt(Model):
     gate: float = Field(default=1.0, ge=0.0, le=1.0, description="the router's weight for this expert")
     max_tokens: int = Field(default=64, ge=1)
     attempt: int = Field(default=0, ge=0, description="how often this expert was asked before in this turn")
+    router_error: str | None = Field(default=None, description="why the rules wrote this in the router's place")
+    json_schema: str | None = Field(default=None, description="JSON schema that the expert's words must meet, as text")
 
 
 class ExpertReport(Model):
@@ -63,6 +65,7 @@ class ExpertReport(Model):
     gate: float = 1.0
     error: str | None = None
     attempt: int = 0
+    retries: int = Field(default=0, description="calls that the engine had to repeat")
 
 
 class Conflict(Model):
@@ -89,6 +92,17 @@ class Caption(Model):
     image: ImageFacts
     seconds: float = 0.0
 
+    def to_markdown(self) -> str:
+        """The caption, its aspects and what is wrong with it, as Markdown."""
+        from rsagent.rendering import caption_markdown
+
+        return caption_markdown(self)
+
+    def _repr_html_(self) -> str:
+        from rsagent.rendering import caption_html
+
+        return caption_html(self)
+
 
 class Answer(Model):
     """The answer to a question, from the expert the gate put first; the others that passed the threshold are evidence."""
@@ -102,6 +116,17 @@ class Answer(Model):
     conflicts: list[Conflict] = Field(default_factory=list[Conflict])
     image: ImageFacts
     seconds: float = 0.0
+
+    def to_markdown(self) -> str:
+        """The question, its answer and the evidence, as Markdown."""
+        from rsagent.rendering import answer_markdown
+
+        return answer_markdown(self)
+
+    def _repr_html_(self) -> str:
+        from rsagent.rendering import answer_html
+
+        return answer_html(self)
 
 
 class ExpertTrace(Model):

@@ -21,8 +21,9 @@ from rsagent.errors import SettingsError
 
 FILE_NAME = "rsagent.toml"
 PREFIX = "RSAGENT_"
-NO_SETTINGS = frozenset({"RSAGENT_DATA", "RSAGENT_SCRIPT"})
-"""Variables with our prefix that are no setting: the folder of published data, the scripted engine's script."""
+NO_SETTINGS = frozenset({"RSAGENT_API_KEY", "RSAGENT_API_KEYS", "RSAGENT_DATA", "RSAGENT_HOME", "RSAGENT_SCRIPT"})
+"""Variables with our prefix that are no setting: an upstream server's key, the keys of our own, the folder of published data,
+where sessions are kept, the scripted engine's script."""
 
 
 class Settings(BaseSettings):
@@ -33,7 +34,13 @@ class Settings(BaseSettings):
     checkpoint: str | None = Field(
         None, min_length=1, description="checkpoint folder; the embedded one when not given"
     )
-    engine: Literal["local", "scripted"] = Field("local", description="where the experts run")
+    engine: Literal["local", "sglang", "openai", "scripted"] = Field("local", description="where the experts run")
+    url: str | None = Field(None, min_length=1, description="for engine sglang: its servers, with commas between them")
+    sglang_python: str | None = Field(None, min_length=1, description="the Python that has SGLang, for experts serve")
+    chat_url: str | None = Field(None, min_length=1, description="server of the engine `openai`, with /v1 at its end")
+    chat_model: str | None = Field(None, min_length=1, description="model of the engine `openai`")
+    chat_router: Literal["rules", "llm"] = Field("rules", description="who writes the chat experts' prompts")
+    chat_composer: bool = Field(False, description="the chat model also composes, in the style `sentence`")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="what the networks run on")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="the networks' number type")
     style: str = Field("detailed", min_length=1, description="caption style; `detailed` joins what the experts say")

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from rsagent import Answer, Caption, RSAgent
-from rsagent.agent import Described, SyncRSAgent
+from rsagent.agent import Described
 from rsagent.engines.scripted import ScriptedEngine
 from rsagent.errors import AllExpertsFailed, ImageError, SettingsError, UserError
 from rsagent.schemas import ExpertPrompt
@@ -200,7 +200,6 @@ def test_the_twin_serves_several_threads(picture: str) -> None:
 def test_leaving_the_twins_stream_or_closing_it_leaves_nothing_running(picture: str) -> None:
     engine = ScriptedEngine(SAID, delays={"relation": math.inf})
     agent = RSAgent(engine).sync
-    assert isinstance(agent, SyncRSAgent)
     events = agent.stream(picture)
     next(events)
     events.close()  # type: ignore[attr-defined]

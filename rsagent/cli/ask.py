@@ -30,6 +30,7 @@ def ask(
     bands: options.Bands = None,
     max_pixels: options.MaxPixels = None,
     engine: options.Engine = None,
+    url: options.Url = None,
     as_json: options.Json = False,
     plain: options.Plain = False,
 ) -> None:
@@ -40,7 +41,7 @@ def ask(
 
     settings = Settings.load(
         checkpoint=checkpoint, device=device, dtype=dtype, best=best or None, max_tokens=max_tokens, seed=seed,
-        prompts=prompts, max_pixels=max_pixels, engine=engine,
+        prompts=prompts, max_pixels=max_pixels, engine=engine, url=url,
     )  # fmt: skip
     question, chosen, source = clean_question(question), options.parse_bands(bands), read_source(image)
     check_picture(source, settings, chosen)

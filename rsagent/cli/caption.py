@@ -39,6 +39,7 @@ def caption(
     bands: options.Bands = None,
     max_pixels: options.MaxPixels = None,
     engine: options.Engine = None,
+    url: options.Url = None,
     as_json: options.Json = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one line of JSON a picture, as each is done.")] = False,
     resume: Annotated[
@@ -55,7 +56,7 @@ def caption(
         raise UserError("--json prints one document, --jsonl (and --resume) one line a picture: choose one")
     settings = Settings.load(
         style=style, checkpoint=checkpoint, device=device, dtype=dtype, best=best or None, max_tokens=max_tokens,
-        seed=seed, prompts=prompts, max_pixels=max_pixels, engine=engine,
+        seed=seed, prompts=prompts, max_pixels=max_pixels, engine=engine, url=url,
     )  # fmt: skip
     form: Form = "json" if as_json else "jsonl" if jsonl or resume else "frames" if decorated(plain) else "plain"
     run = _Run(settings, options.parse_bands(bands), experts, form, plain)

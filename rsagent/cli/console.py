@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import sys
@@ -76,6 +77,7 @@ def counting(total: int, console: Console | None) -> Generator[Callable[[], None
 def quiet_libraries() -> None:
     """Keep back the loading bars, the advice and the coming changes of libraries: nobody asked for them."""
     warnings.filterwarnings("ignore", category=FutureWarning, module="(transformers|peft|torch)")
+    logging.getLogger("instructor").setLevel(logging.CRITICAL)  # each answer that is asked for again; the trace counts them
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

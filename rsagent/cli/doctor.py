@@ -20,9 +20,12 @@ from rsagent.errors import RSAgentError
 NEEDED = ("torch", "transformers", "peft", "safetensors", "tokenizers", "langgraph", "numpy", "pillow")
 EXTRAS = {
     "geo": ("rasterio", "GeoTIFF and rasters of many bands"),
+    "preview": ("textual-image", "small pictures in the terminal"),
     "train": ("accelerate", "training"),
     "eval": ("pycocoevalcap", "caption metrics"),
     "sglang": ("httpx", "experts on an SGLang server"),
+    "openai": ("instructor", "chat models as experts"),
+    "structured": ("xgrammar", "experts that answer in the form of a JSON schema"),
     "serve": ("fastapi", "rsagent as a server"),
     "mcp": ("mcp", "rsagent as an MCP tool"),
 }

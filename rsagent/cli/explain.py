@@ -35,6 +35,7 @@ def explain(
     bands: options.Bands = None,
     max_pixels: options.MaxPixels = None,
     engine: options.Engine = None,
+    url: options.Url = None,
     as_json: options.Json = False,
     plain: options.Plain = False,
 ) -> None:
@@ -46,7 +47,7 @@ def explain(
 
     settings = Settings.load(
         style=style, checkpoint=checkpoint, device=device, dtype=dtype, best=best or None, max_tokens=max_tokens,
-        seed=seed, prompts=prompts, max_pixels=max_pixels, engine=engine,
+        seed=seed, prompts=prompts, max_pixels=max_pixels, engine=engine, url=url,
     )  # fmt: skip
     path = out or Path(f"{'stdin' if image == '-' else Path(image).stem}-router.png")
     question = None if question is None else clean_question(question)

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from rsagent import __version__
-from rsagent.cli import ask, caption, config, doctor, explain, model, train
+from rsagent.cli import ask, caption, chat, config, doctor, experts, explain, mcp, model, serve, sessions, train
 from rsagent.cli.console import quiet_libraries, say
 from rsagent.errors import RSAgentError
 
@@ -79,10 +79,15 @@ def rsagent(
 app.command()(caption.caption)
 app.command()(ask.ask)
 app.command()(explain.explain)
+app.command()(chat.chat)
+app.add_typer(sessions.app, name="sessions")
 app.add_typer(model.app, name="model")
+app.add_typer(experts.app, name="experts")
 app.command()(doctor.doctor)
 app.add_typer(config.app, name="config")
 app.add_typer(train.app, name="train")
+app.command()(serve.serve)
+app.command()(mcp.mcp)
 
 
 def main() -> None:

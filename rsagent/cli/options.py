@@ -24,7 +24,8 @@ Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of what is dra
 Prompts = Annotated[str | None, typer.Option(metavar="DIR", help="Folder whose default.yaml replaces our prompts.")]
 Bands = Annotated[str | None, typer.Option(metavar="R,G,B", help="Bands to show, counted from 1, such as 4,3,2.")]
 MaxPixels = Annotated[int | None, typer.Option(metavar="N", help="Larger pictures are refused, or read reduced.")]
-Engine = Annotated[str | None, typer.Option(hidden=True)]
+Engine = Annotated[str | None, typer.Option(metavar="local|sglang", help="Where the experts run.")]
+Url = Annotated[str | None, typer.Option(metavar="URL", help="For --engine sglang: the server, or several with commas.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Plain = Annotated[bool, typer.Option("--plain", help="No colours and no frames; so it is when piped.")]
 

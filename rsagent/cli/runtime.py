@@ -46,15 +46,25 @@ async def open_agent(settings: Settings, bands: Sequence[int] | None) -> AsyncGe
         EngineError: the engine cannot start.
     """
     from rsagent.agent import RSAgent
-    from rsagent.prompts import load_prompts
 
-    prompts = load_prompts(settings.prompts)
+    prompts = prompts_for(settings)
     prompts.caption_instruction(settings.style)  # an unknown style is refused before anything is loaded
     engine = await asyncio.to_thread(_load_engine, settings, prompts, bands)
     async with RSAgent(
         engine, prompts=prompts, max_tokens=settings.max_tokens, expert_timeout_s=settings.expert_timeout_s
     ) as agent:
         yield agent, engine
+
+
+def prompts_for(settings: Settings) -> Prompts:
+    """The words that `settings` choose: a chat model reads others than a trained expert.
+
+    Raises:
+        SettingsError: the prompts cannot be used.
+    """
+    from rsagent.prompts import load_prompts
+
+    return load_prompts(settings.prompts, "chat" if settings.engine == "openai" else "default")
 
 
 def read_source(name: str) -> str | bytes:
@@ -89,6 +99,10 @@ def _load_engine(settings: Settings, prompts: Prompts, bands: Sequence[int] | No
         from rsagent.engines.scripted import ScriptedEngine
 
         return ScriptedEngine(**_script(), prompts=prompts, bands=bands, max_pixels=settings.max_pixels)
+    if settings.engine == "openai":
+        return _chat_engine(settings, prompts, bands)
+    if settings.engine == "sglang":
+        return _sglang(settings, prompts, bands)
     from rsagent.engines.local import LocalEngine
 
     return LocalEngine.load(
@@ -100,6 +114,42 @@ def _load_engine(settings: Settings, prompts: Prompts, bands: Sequence[int] | No
         prompts=prompts,
         bands=bands,
         max_pixels=settings.max_pixels,
+    )
+
+
+def _chat_engine(settings: Settings, prompts: Prompts, bands: Sequence[int] | None) -> Engine:
+    from rsagent.engines.chat import ChatEngine
+
+    if not settings.chat_url or not settings.chat_model:
+        raise SettingsError("the engine openai needs chat_url and chat_model: set RSAGENT_CHAT_URL and RSAGENT_CHAT_MODEL")
+    return ChatEngine(
+        settings.chat_url,
+        settings.chat_model,
+        router=settings.chat_router,
+        composer=settings.chat_composer,
+        prompts=prompts,
+        bands=bands,
+        max_pixels=settings.max_pixels,
+        timeout_s=settings.expert_timeout_s,
+    )
+
+
+def _sglang(settings: Settings, prompts: Prompts, bands: Sequence[int] | None) -> Engine:
+    if settings.best:
+        raise SettingsError("--best decodes with beams, which only the engine 'local' does: leave one of the two out")
+    from rsagent.engines.sglang import SGLangEngine
+
+    return SGLangEngine.load(
+        settings.url or "http://127.0.0.1:30000",
+        settings.checkpoint,
+        device=settings.device,
+        dtype=settings.dtype,
+        seed=settings.seed,
+        prompts=prompts,
+        bands=bands,
+        max_pixels=settings.max_pixels,
+        timeout_s=settings.expert_timeout_s,
+        patience_s=settings.expert_timeout_s,
     )
 
 

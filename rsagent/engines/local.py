@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from rsagent.engines.worker import BatchWorker, tell
 from rsagent.errors import EngineError, ImageLost, SettingsError
 from rsagent.imagery import MAX_PIXELS, ImageSource, LoadedImage, load_image
-from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest, load_checkpoint
+from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest, load_checkpoint, load_encoder_side
 from rsagent.prompts import Prompts, load_prompts
 from rsagent.schemas import ExpertPrompt, ExpertTrace, ImageFacts, RouterTrace, Task
 
@@ -134,8 +134,11 @@ class LocalEngine:
         single: bool = False,
         bands: Sequence[int] | None = None,
         max_pixels: int = MAX_PIXELS,
+        llm: bool = True,
     ) -> LocalEngine:
         """Load a checkpoint folder, or the embedded default.
+
+        Without `llm` it prepares, routes and explains, and `prefix` says what an expert elsewhere has to read.
 
         Raises:
             CheckpointError: the folder is not a checkpoint that this rsagent can read.
@@ -147,8 +150,9 @@ class LocalEngine:
         torch.manual_seed(seed)
         place = _device(device)
         kind = _dtype(dtype, place)
-        network = load_checkpoint(folder)
-        network.mix()
+        network = load_checkpoint(folder) if llm else load_encoder_side(folder)
+        if llm:
+            network.mix()
         network.image_encoder.fold()
         network.to(device=place, dtype=kind)
         return cls(
@@ -204,6 +208,10 @@ class LocalEngine:
         """
         if prompt.expert not in self.network.adapters:
             raise EngineError(f"the checkpoint has no expert '{prompt.expert}': {', '.join(self.network.adapters)}")
+        if prompt.json_schema is not None:
+            from rsagent.model.structured import check_schema
+
+            await asyncio.to_thread(check_schema, prompt.json_schema)
         reading = await self._recall(prompt.digest, prompt.instruction)
         pieces: asyncio.Queue[Any] = asyncio.Queue()
         loop = asyncio.get_running_loop()
@@ -221,6 +229,14 @@ class LocalEngine:
         finally:
             wanted = False
             writing.cancel()
+
+    async def prefix(self, prompt: ExpertPrompt) -> Tensor:
+        """What the LLM reads before the words of `prompt`, `(tokens, llm_dim)`: F_VLM and the expert's soft prompt.
+
+        Raises:
+            ImageLost: the image is no longer remembered.
+        """
+        return self._prefix(prompt.expert, await self._recall(prompt.digest, prompt.instruction))
 
     async def explain(self, digest: str, instruction: str, task: Task, *, style: str = "") -> RouterTrace:
         """What the router did; see `Engine.explain`.
@@ -298,7 +314,10 @@ class LocalEngine:
         from rsagent.model.decode import DecodeRequest, decode
 
         requests = [
-            DecodeRequest(self._prefix(prompt.expert, reading), prompt.text, prompt.expert, prompt.max_tokens, on_piece)
+            DecodeRequest(
+                self._prefix(prompt.expert, reading), prompt.text, prompt.expert, prompt.max_tokens, on_piece,
+                json_schema=prompt.json_schema,
+            )  # fmt: skip
             for prompt, reading, on_piece in asked
         ]
         decode(self.network, requests, beams=self._beams)

@@ -42,6 +42,7 @@ class ScriptedEngine:
         gate: Mapping[str, float] | None = None,
         delays: Mapping[str, float] | None = None,
         failures: Mapping[str, str | Exception] | None = None,
+        pace: float = 0.0,
         styles: Sequence[str] = (),
         prompts: Prompts | None = None,
         bands: Sequence[int] | None = None,
@@ -54,6 +55,7 @@ class ScriptedEngine:
             gate: expert -> its gate for a question, 0 to 1; 1 where none is given. For a caption every gate is 1.
             delays: seconds before the first word of an expert, or of `prepare` and `route`; `math.inf` hangs for ever.
             failures: expert, `prepare` or `route` -> the message of an EngineError, or the exception to raise.
+            pace: seconds before each word.
             styles: caption styles that `composer` writes.
             prompts: the experts' readable prompts; those that come with rsagent when None.
             bands: bands of a picture to show, as `load_image` takes them.
@@ -66,6 +68,7 @@ class ScriptedEngine:
         self.calls: list[ExpertPrompt] = []
         self.running = 0
         self._answers = dict(answers)
+        self._pace = pace
         self._gate = dict(gate or {})
         self._delays = dict(delays or {})
         self._asked: dict[str, int] = {}
@@ -125,7 +128,7 @@ class ScriptedEngine:
             self._facts(prompt.digest)
             await self._trouble(prompt.expert)
             for word in re.findall(r"\s*\S+", self._says(prompt))[: prompt.max_tokens]:
-                await asyncio.sleep(0)  # as an engine would, let the others run between two tokens
+                await asyncio.sleep(self._pace)  # at least once round the loop, as an engine would
                 yield word
         finally:
             self.running -= 1

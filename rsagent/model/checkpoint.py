@@ -93,17 +93,60 @@ def load_checkpoint(folder: Path, *, adapters: list[str] | None = None) -> RSMoE
         EngineError: the machine failed: out of memory, or the LLM is on a hub that cannot be reached.
     """
     config = read_config(folder)
+    network = _load_around(folder, config, _load_llm(folder, config))
+    _check_vocabulary(network, folder)
+    _attach_adapters(network, folder / "experts", adapters)
+    network.requires_grad_(False)
+    return network.eval()
+
+
+def load_encoder_side(folder: Path) -> RSMoE:
+    """Load what stands before the LLM, for an engine whose experts run elsewhere.
+
+    The network can look, see, route and be traced; of the LLM only the words' embeddings are read, once a trace asks.
+
+    Raises:
+        CheckpointError: as `load_checkpoint`.
+    """
+    config = read_config(folder)
+    from rsagent.model.words_only import WordsOnly
+
+    network = _load_around(folder, config, cast("PreTrainedModel", WordsOnly(folder, config)))
+    if len(network.tokenizer) > config.vlm_encoder.vocabulary:
+        raise CheckpointError(f"the tokenizer of {folder} has more tokens than the VLM encoder knows")
+    network.requires_grad_(False)
+    return network.eval()
+
+
+def llm_folder(folder: Path, config: RSMoEConfig) -> Path:
+    """Where the LLM of a checkpoint lies: inside it, in another folder, or in the cache of the hub.
+
+    Raises:
+        CheckpointError: it is not there.
+    """
+    if config.llm == "llm":
+        return folder / "llm"
+    if Path(config.llm).is_dir():
+        return Path(config.llm)
+    from huggingface_hub import snapshot_download
+
+    try:
+        found = cast(Any, snapshot_download)(config.llm, allow_patterns=["*.json", "*.safetensors"])
+    except Exception as error:  # the hub's client raises some twenty kinds
+        raise CheckpointError(f"the LLM '{config.llm}' is neither a folder nor on the hub: {_line(error)}") from error
+    return Path(found)
+
+
+def _load_around(folder: Path, config: RSMoEConfig, llm: PreTrainedModel) -> RSMoE:
+    """The network with `llm` in it and every other part read from the folder."""
     from rsagent.model.network import RSMoE
 
-    network = RSMoE(config, _load_llm(folder, config), load_tokenizer(folder / "tokenizer"))
-    _check_vocabulary(network, folder)
+    network = RSMoE(config, llm, load_tokenizer(folder / "tokenizer"))
     encoder = _read_tensors(folder / "model.safetensors")
     _fill(network.image_encoder, _part(encoder, "image_encoder."), folder / "model.safetensors", "image encoder")
     _fill(network.vlm_encoder, _part(encoder, "vlm_encoder."), folder / "model.safetensors", "VLM encoder")
     _fill(network.router, _read_tensors(folder / "router.safetensors"), folder / "router.safetensors", "router")
-    _attach_adapters(network, folder / "experts", adapters)
-    network.requires_grad_(False)
-    return network.eval()
+    return network
 
 
 def save_checkpoint(network: RSMoE, folder: Path, *, half: bool = True, card: str = "") -> None:

@@ -8,10 +8,12 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
+from rsagent.errors import EngineError
 from rsagent.model.network import RSMoE
+from rsagent.model.structured import SchemaLogits
 
 
 @dataclass
@@ -25,6 +27,7 @@ class DecodeRequest:
         max_tokens: tokens written at most.
         on_piece: called with each piece of text, one a token (it may be empty); False stops this request. With beams it
             gets an empty piece a step, and the text at the end.
+        json_schema: the form of the text, or None; not with beams.
         stopped: set when `on_piece` said so.
     """
 
@@ -33,6 +36,7 @@ class DecodeRequest:
     adapter: str
     max_tokens: int
     on_piece: Callable[[str], bool]
+    json_schema: str | None = None
     stopped: bool = field(default=False)
 
 
@@ -48,6 +52,12 @@ def decode(network: RSMoE, requests: Sequence[DecodeRequest], *, beams: int = 1)
     writer = _Writer(network, requests)
     enough: StoppingCriteria = _Enough(writer) if beams == 1 else _EnoughBeams(requests)
     options: dict[str, Any] = {"streamer": writer} if beams == 1 else {"num_beams": beams}
+    schemas = [request.json_schema for request in requests]
+    if any(schemas):
+        if beams > 1:
+            raise EngineError("a JSON schema and beams do not go together: leave --best out")
+        vocabulary = int(network.llm.get_input_embeddings().weight.shape[0])
+        options["logits_processor"] = LogitsProcessorList([SchemaLogits(tokenizer, vocabulary, schemas)])
     assert network.mixed is not None, "call network.mix() before decoding"
     with network.mixed.rows([request.adapter for request in requests], copies=beams):
         written = network.llm.generate(

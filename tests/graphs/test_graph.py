@@ -463,7 +463,9 @@ async def test_the_graph_is_a_node_of_another_graph(picture: str) -> None:
 def test_the_graph_has_a_name_and_a_small_input_schema() -> None:
     graph = create_graph(scripted())
     assert graph.name == "rsagent"
-    assert set(graph.get_input_jsonschema()["properties"]) == {"image", "task", "question", "style", "experts"}
+    assert set(graph.get_input_jsonschema()["properties"]) == {
+        "image", "task", "question", "style", "experts", "max_tokens",
+    }  # fmt: skip
     assert set(graph.get_output_jsonschema()["properties"]) == {"caption", "answer"}
 
 

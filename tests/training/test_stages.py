@@ -167,7 +167,8 @@ def test_stage_one_changes_the_vlm_encoder_where_the_paper_says(finished: Path):
     assert places == {
         "attention.attention.query", "attention.attention.value", "crossattention.attention.query",
         "crossattention.attention.key", "crossattention.attention.value", "crossattention.output.dense",
-        "intermediate.dense", "output.dense", "intermediate_query.dense", "output_query.dense",
+        # the words' own feed-forward network leads nowhere behind the last layer, which here is the only one
+        "intermediate_query.dense", "output_query.dense",
     }  # fmt: skip
 
 

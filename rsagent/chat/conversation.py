@@ -1,0 +1,353 @@
+"""A conversation: its pictures and turns, asked through the agent, kept in a session. It knows nothing of terminals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, cast
+
+from rsagent.chat.records import Picture, Reply, Turn
+from rsagent.chat.resolve import Asked, Resolved, resolve
+from rsagent.chat.store import Store, new_id, serializer
+from rsagent.errors import ImageError, RSAgentError, UserError
+from rsagent.graphs.text import clean
+
+if TYPE_CHECKING:
+    import aiosqlite
+
+    from rsagent.agent import RSAgent
+    from rsagent.chat.graph import ChatGraph
+
+MOST_PICTURES = 100
+_TITLE = 60
+
+
+class Conversation:
+    """One session. Nothing heavy is needed before `ask` or `caption`; those need `attach` first.
+
+    Attributes:
+        id: the session's name; None until something is worth keeping.
+        pictures: the pictures, number 1 first.
+        current: number of the picture that is meant when none is named; 0 without pictures.
+        turns: what was asked and said, oldest first.
+        read_only: another process holds the session: look, do not ask.
+    """
+
+    def __init__(self, store: Store, session: str | None = None, *, hold: bool = True) -> None:
+        """A new conversation, or the one that `store` keeps under the id `session`; without `hold` only to be read.
+
+        Raises:
+            UserError: there is no such session.
+        """
+        self.store = store
+        self.pictures: list[Picture] = []
+        self.current = 0
+        self.turns: list[Turn] = []
+        self.title = ""
+        self.read_only = False
+        self.id: str | None = None
+        self._agent: RSAgent | None = None
+        self._graph: ChatGraph | None = None
+        self._connection: aiosqlite.Connection | None = None
+        self._engine = ""
+        self._keeping: asyncio.Future[None] | None = None
+        if session is not None:
+            self.resume(session, hold=hold)
+
+    def resume(self, name: str | None, *, hold: bool = True) -> None:
+        """Go on with a session that was kept, the newest for None; the pictures of this one are left behind.
+
+        Raises:
+            UserError: there is no such session.
+        """
+        listed = self.store.find(name)
+        if self.id is not None and self.id != listed.id:
+            self.store.release(self.id)
+        self.id, self.title = listed.id, listed.title
+        self.read_only = not (hold and self.store.hold(listed.id))
+        self.pictures = []
+        self._read()
+        self.current = self.turns[-1].pictures[-1] if self.turns and self.turns[-1].pictures else len(self.pictures)
+        self.current = min(self.current, len(self.pictures))
+
+    def begin_anew(self) -> None:
+        """A new session with the same pictures; what was said stays in the old one."""
+        if self.id is not None:
+            self.store.release(self.id)
+        self.id, self.title, self.read_only = None, "", False
+        self.turns = []
+
+    async def attach(self, agent: RSAgent, engine: str) -> None:
+        """Give the conversation its eyes.
+
+        Args:
+            agent: who answers; the caller closes it.
+            engine: what answers, for the record, such as "local tiny".
+        """
+        import aiosqlite
+        from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+        from rsagent.chat.graph import create_chat_graph
+
+        if self._connection is None:
+            self._connection = await aiosqlite.connect(self.store.address, uri=True, timeout=5.0)
+            await self._connection.execute("PRAGMA synchronous=FULL")
+        saver = AsyncSqliteSaver(self._connection, serde=serializer())
+        await saver.setup()
+        self._agent, self._engine, self._graph = agent, engine, create_chat_graph(agent, saver)
+
+    async def detach(self) -> None:
+        """Let go of the agent and the database. Idempotent."""
+        if self._keeping is not None:
+            await asyncio.wait([self._keeping])
+        self._agent = self._graph = None
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+    def other_engine(self) -> str:
+        """What answered the last turn, where that is not what answers now; else ""."""
+        before = self.turns[-1].engine if self.turns else ""
+        return before if before and before != self._engine else ""
+
+    def add(self, path: str | os.PathLike[str], digest: str = "") -> int:
+        """Add a picture and make it the current one; gives its number. A picture that has moved keeps its number.
+
+        Raises:
+            ImageError: there is no such file.
+            UserError: there are too many pictures.
+        """
+        full = self.check_file(path)
+        name = clean(os.path.basename(full))
+        for number, picture in enumerate(self.pictures, 1):
+            if picture.path == full or (digest and picture.digest == digest and not os.path.isfile(picture.path)):
+                picture.path, picture.name, self.current = full, name, number
+                return number
+        if len(self.pictures) >= MOST_PICTURES:
+            raise UserError(f"a conversation holds {MOST_PICTURES} pictures: /clear begins another")
+        self.pictures.append(Picture(path=full, digest=digest, name=name))
+        self.current = len(self.pictures)
+        return self.current
+
+    def check_file(self, path: str | os.PathLike[str]) -> str:
+        """The absolute path of a file that is there.
+
+        Raises:
+            ImageError: it is not.
+        """
+        full = os.path.abspath(os.path.expanduser(path))
+        if not os.path.isfile(full):
+            what = "it is a folder; name a picture in it" if os.path.isdir(full) else "there is no such file"
+            raise ImageError(f"cannot read '{clean(os.fspath(path))}': {what}")
+        return full
+
+    def use(self, number: int) -> None:
+        """Make a picture the current one.
+
+        Raises:
+            UserError: there is no such picture.
+        """
+        if not 1 <= number <= len(self.pictures):
+            raise UserError(f"picture {number} is not there: /images lists the {len(self.pictures)} there are")
+        self.current = number
+
+    def missing(self) -> list[int]:
+        """Numbers of the pictures whose file has gone."""
+        return [number for number, picture in enumerate(self.pictures, 1) if not os.path.isfile(picture.path)]
+
+    def understand(self, text: str) -> Resolved:
+        """The complete question that `text` asks in this conversation.
+
+        Raises:
+            UserError: there is no picture, or not the one that it names; it is empty or too long.
+        """
+        from rsagent.graphs.text import clean_question
+
+        text = clean_question(text)
+        if not self.pictures:
+            raise UserError("there is no picture yet: /image PATH gives one")
+        history = [_asked(turn) for turn in self.turns[-30:]]
+        return resolve(text, history, self.current, len(self.pictures))
+
+    async def ask(self, said: str, asked: Resolved, experts: Sequence[str] = ()) -> AsyncGenerator[dict[str, Any], None]:
+        """The events of a turn; see `rsagent.chat.graph`. Closed early, the turn is kept as far as it came, marked as cut.
+
+        Raises:
+            RSAgentError: a picture or the engine cannot be used; the turn is not kept.
+        """
+        if asked.pictures:
+            self.current = asked.pictures[-1] if len(asked.pictures) == 1 else self.current
+        turn = Turn(number=self._next(), said=said, question=asked.question, pictures=list(asked.pictures), engine=self._engine)
+        async with aclosing(self._run(turn, experts)) as events:
+            async for event in events:
+                yield event
+
+    async def caption(self, style: str, experts: Sequence[str] = ()) -> AsyncGenerator[dict[str, Any], None]:
+        """The events of describing the current picture.
+
+        Raises:
+            RSAgentError: as for `ask`; no such style.
+        """
+        if not self.pictures:
+            raise UserError("there is no picture yet: /image PATH gives one")
+        said = "/caption" if style == "detailed" else f"/caption {style}"
+        turn = Turn(
+            number=self._next(), said=said, question=style, task="caption", pictures=[self.current], engine=self._engine
+        )
+        async with aclosing(self._run(turn, experts)) as events:
+            async for event in events:
+                yield event
+
+    def undo(self) -> Turn:
+        """Take the last turn back, also from what is kept.
+
+        Raises:
+            UserError: there is none, or the session is another process's.
+        """
+        self._may_write()
+        if not self.turns:
+            raise UserError("there is nothing to undo")
+        last = self.turns.pop()
+        if self.id is not None:
+            kept = self.store.read(self.id)
+            self.store.forget(self.id, [one.checkpoint for one in kept if one.turn and one.turn.number >= last.number])
+            self._list()
+        return last
+
+    def rename(self, title: str) -> None:
+        """Give the session a title.
+
+        Raises:
+            UserError: nothing was said yet, or the session is another process's.
+        """
+        self._may_write()
+        if self.id is None:
+            raise UserError("nothing was said yet, so there is nothing to save")
+        self.title = clean(title)[:_TITLE]
+        self._list()
+
+    async def _run(self, turn: Turn, experts: Sequence[str]) -> AsyncGenerator[dict[str, Any], None]:
+        self._may_write()
+        if self._graph is None:
+            raise RuntimeError("the conversation has no agent: attach one first")
+        self._begin(turn)
+        config: Any = {"configurable": {"thread_id": self.id}}
+        given = {"given": turn, "pictures": self.pictures, "experts": list(experts)}
+        parts = self._graph.astream(cast(Any, given), config, stream_mode=["custom", "values"], durability="exit")
+        outcome, values, partial = "cut", dict[str, Any](), _Partial(turn)
+        try:
+            async with aclosing(cast(Any, parts)) as stream:
+                async for mode, part in stream:
+                    if mode == "values":
+                        values = part
+                        continue
+                    partial.take(part)
+                    yield part
+            outcome = "done"
+        except RSAgentError:
+            outcome = "failed"
+            raise
+        finally:
+            if outcome == "done":
+                self.turns.append(values["turn"])
+                self.pictures = [picture.model_copy() for picture in values["pictures"]]
+                self._list()
+            elif outcome == "cut":
+                self._keeping = asyncio.ensure_future(self._keep_cut(partial.cut()))
+                await asyncio.shield(self._keeping)  # also when it is stopped once more
+            if not self.turns:
+                self._take_back()
+
+    async def _keep_cut(self, turn: Turn | None) -> None:
+        """Keep what was said before the turn was stopped."""
+        if turn is None or self._graph is None or self.id is None:
+            return
+        config: Any = {"configurable": {"thread_id": self.id}}
+        await self._graph.aupdate_state(config, {"turn": turn, "pictures": self.pictures}, as_node="settle")
+        self.turns.append(turn)
+        self._list()
+
+    def _begin(self, turn: Turn) -> None:
+        """Put the session into the list before its first turn, so that no turn is ever without one."""
+        if self.id is None:
+            self.id = new_id()
+            self.store.hold(self.id)
+        if not self.title:
+            about = self.pictures[self.current - 1].name if self.pictures else ""
+            self.title = clean(f"{turn.said if turn.task == 'answer' else 'description'} ({about})")[:_TITLE]
+        if not self.turns:
+            self._list()
+
+    def _take_back(self) -> None:
+        """A first turn that came to nothing leaves no session behind."""
+        if self.id is not None:
+            self.store.remove(self.id)
+            self.store.release(self.id)
+            self.id, self.title = None, ""
+
+    def _list(self) -> None:
+        if self.id is not None:
+            names = ", ".join(picture.name for picture in self.pictures)
+            self.store.remember(self.id, self.title, len(self.turns), names[:200])
+
+    def _read(self) -> None:
+        """Turns and pictures as they are kept; of a turn that was written twice the later one counts."""
+        if self.id is None:
+            return
+        by_number: dict[int, Turn] = {}
+        for kept in self.store.read(self.id):
+            if kept.turn is not None:
+                by_number[kept.turn.number] = kept.turn
+            self.pictures = kept.pictures or self.pictures
+        self.turns = [by_number[number] for number in sorted(by_number)]
+
+    def _next(self) -> int:
+        return self.turns[-1].number + 1 if self.turns else 1
+
+    def _may_write(self) -> None:
+        if self.read_only:
+            raise UserError("another terminal holds this session, so here it is read-only: /clear begins another")
+
+
+def _asked(turn: Turn) -> Asked:
+    """A turn as the resolver sees it; of a description, the things that it names."""
+    if turn.task == "answer":
+        return Asked(turn.said, turn.question, tuple(turn.pictures))
+    told = " ".join(reply.said.get("object", reply.text) for reply in turn.replies)
+    return Asked("", told, tuple(turn.pictures), told=True)
+
+
+class _Partial:
+    """What has been said in a turn so far, from its events."""
+
+    def __init__(self, turn: Turn) -> None:
+        self.turn = turn.model_copy(deep=True)
+        self.replies: list[Reply] = []
+        self.words: dict[str, str] = {}
+        self.picture = 0
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Note an event."""
+        if event["type"] == "picture":
+            self.picture, self.words = event["picture"], {}
+        elif event["type"] == "token":
+            self.words[event["expert"]] = self.words.get(event["expert"], "") + event["text"]
+        elif event["type"] == "reply":
+            self.replies.append(event["reply"])
+            self.words = {}
+
+    def cut(self) -> Turn | None:
+        """The turn as it was cut; None where nothing had been said."""
+        said = {name: clean(text) for name, text in self.words.items() if clean(text)}
+        replies = list(self.replies)
+        if said:
+            first = next(iter(said))
+            replies.append(Reply(picture=self.picture, text=said[first], expert=first, said=said))
+        if not replies:
+            return None
+        return self.turn.model_copy(update={"replies": replies, "cut": True})
+
+
+__all__ = ["MOST_PICTURES", "Conversation"]

@@ -1,0 +1,79 @@
+"""`rsagent mcp`: the agent as tools for MCP clients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rsagent.cli import options
+
+if TYPE_CHECKING:
+    from rsagent.settings import Settings
+    from rsagent.sources import SourcePolicy
+
+
+def mcp(
+    http: Annotated[bool, typer.Option("--http", help="Streamable HTTP at /mcp on loopback, in place of stdio.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port for --http; 0 takes any free one.")] = 8322,
+    root: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Read pictures below it alone.")] = None,
+    allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Fetch pictures from public http(s) addresses.")] = False,
+    style: options.Style = None,
+    checkpoint: options.Checkpoint = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    best: options.Best = False,
+    max_tokens: options.MaxTokens = None,
+    seed: options.Seed = None,
+    prompts: options.Prompts = None,
+    bands: options.Bands = None,
+    max_pixels: options.MaxPixels = None,
+    engine: options.Engine = None,
+) -> None:
+    """Serve MCP clients: describe_image, ask_image, compare_experts. Over stdio any local picture is read."""
+    from rsagent.cli.runtime import run_async
+    from rsagent.errors import MissingExtra, SettingsError
+    from rsagent.settings import Settings
+    from rsagent.sources import SourcePolicy
+
+    settings = Settings.load(
+        checkpoint=checkpoint, device=device, dtype=dtype, best=best or None, max_tokens=max_tokens, seed=seed,
+        prompts=prompts, max_pixels=max_pixels, engine=engine, style=style,
+    )  # fmt: skip
+    if root is not None and not root.is_dir():
+        raise SettingsError(f"--root: {root} is no folder; name one that holds pictures")
+    try:
+        import mcp.server as _  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("mcp", "mcp", "rsagent mcp") from error
+    # Whoever starts a program on stdio can read its files anyway; whoever reaches a port may not be the same.
+    limited = http or root is not None or allow_urls
+    sources = SourcePolicy(allow_urls=allow_urls, root=root) if limited else None
+    run_async(_serve(settings, options.parse_bands(bands), sources, port if http else None))
+
+
+async def _serve(settings: Settings, bands: Sequence[int] | None, sources: SourcePolicy | None, port: int | None) -> None:
+    from rsagent.cli.console import say
+    from rsagent.cli.runtime import open_agent, prompts_for
+    from rsagent.serving.mcp import create_server
+
+    async with open_agent(settings, bands) as (_, engine):
+        server = create_server(
+            engine,
+            prompts=prompts_for(settings),
+            sources=sources,
+            style=settings.style,
+            expert_timeout_s=settings.expert_timeout_s,
+            max_tokens=settings.max_tokens,
+        )
+        if port is None:
+            await server.run_stdio_async()
+        else:
+            from rsagent.serving.logs import log_to_stderr
+            from rsagent.serving.run import serve_app
+
+            log_to_stderr()
+            say(f"MCP over streamable HTTP on loopback, path /mcp, port {port}")
+            await serve_app(server.streamable_http_app(), host="127.0.0.1", port=port, grace_s=10)

@@ -1,0 +1,80 @@
+"""Run a server until it is told to stop, and then finish what is in hand."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from rsagent.serving.logs import log, log_to_stderr
+
+if TYPE_CHECKING:
+    from rsagent.agent import RSAgent
+    from rsagent.engines.base import Engine
+    from rsagent.serving.web import ServeOptions
+
+LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+
+
+async def serve(agent: RSAgent, engine: Engine, options: ServeOptions, *, host: str, port: int, grace_s: float) -> None:
+    """Serve on `host`:`port` until SIGTERM or SIGINT; then take no more, finish what is in hand, and return.
+
+    Args:
+        agent: whose engine `engine` is; the caller closes it.
+        engine: loaded.
+        options: keys, limits, what clients may name.
+        host: address to listen on.
+        port: 0 takes any free one; the log says which.
+        grace_s: seconds after which requests in hand are given up.
+
+    Raises:
+        OSError: the address is taken or not ours.
+    """
+    from rsagent.serving.web import create_app
+
+    log_to_stderr()
+    if host not in LOOPBACK and not options.keys:
+        log.warning("anyone who reaches this address can use the server: give API keys", extra={"facts": {"host": host}})
+    await serve_app(create_app(agent, engine, options), host=host, port=port, grace_s=grace_s)
+
+
+async def serve_app(app: Any, *, host: str, port: int, grace_s: float) -> None:
+    """Serve any ASGI application in this way; see `serve`."""
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(grace_s),
+    )
+    # bound here, so that a taken port is an error of ours and no exit of uvicorn's
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio turns Nagle's algorithm off, which costs a reply 40 ms, only where the protocol is named
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        raise OSError(error.errno, f"{error.strerror}; choose another with --host and --port", f"{host}:{port}") from error
+    server = uvicorn.Server(config)
+
+    def stop(number: int, frame: Any) -> None:
+        server.should_exit = True
+
+    # uvicorn handles signals while it serves, and when it has shut down raises them once more for whoever did before:
+    # that is for `stop`, which also hears one that comes too early.
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    log.info("listening", extra={"facts": {"host": host, "port": listening.getsockname()[1]}})
+    try:
+        await server.serve([listening])
+    finally:
+        listening.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    log.info("stopped")

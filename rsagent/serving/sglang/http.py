@@ -1,0 +1,122 @@
+"""Small requests to a running SGLang server, with the standard library: health, what it serves, adapters in and out.
+
+The engine has its own client; this is for the command line, which needs no extra.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import urllib.error
+import urllib.request
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from rsagent.errors import EngineError, ServerAway, SettingsError
+
+KEY_VARIABLE = "RSAGENT_API_KEY"
+"""The variable with the key that a server was started with (SGLang's --api-key), if it was."""
+
+_MOST_BYTES = 16_000_000
+
+
+def check_url(url: str) -> str:
+    """A server's address without what a slip adds to it.
+
+    Raises:
+        SettingsError: it is no http address.
+    """
+    parts = urlsplit(url.strip())
+    try:
+        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port is no number
+        right = False
+    if not right or parts.query or parts.fragment or parts.username:
+        raise SettingsError(f"{url!r} is no server's address: write http://HOST:PORT")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1')}"
+
+
+def headers() -> dict[str, str]:
+    """What goes with every request: the key, if one is set."""
+    key = os.environ.get(KEY_VARIABLE, "")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def is_healthy(url: str, timeout_s: float = 5.0) -> bool:
+    """Whether the server says that it can answer."""
+    request = urllib.request.Request(f"{url}/health", headers=headers())
+    try:
+        with _OPENER.open(request, timeout=timeout_s) as response:
+            return response.status == 200
+    except (OSError, ValueError):
+        return False
+
+
+def ask(url: str, path: str, body: dict[str, Any] | None = None, *, timeout_s: float = 60.0) -> dict[str, Any]:
+    """A GET, or with a `body` a POST, and the JSON object that comes back.
+
+    Raises:
+        ServerAway: the server is not reachable or not ready.
+        EngineError: it refuses, or is something else than SGLang; one line.
+    """
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{url}{path}", data, {"Content-Type": "application/json", **headers()})
+    try:
+        with _OPENER.open(request, timeout=timeout_s) as response:
+            raw = response.read(_MOST_BYTES)
+    except urllib.error.HTTPError as error:
+        with error:
+            said = message_of(error.read(10_000)) or str(error.reason)
+        raise refusal(url, error.code, said) from error
+    except TimeoutError as error:
+        raise EngineError(f"{url} accepts requests but does not answer within {timeout_s:g} s: look at its output") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise unreachable(url, getattr(error, "reason", error)) from error
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise EngineError(f"{url}{path} answers with something else than JSON: is this SGLang?") from error
+    if not isinstance(found, dict):
+        raise EngineError(f"{url}{path} answers with something else than SGLang does")
+    return cast("dict[str, Any]", found)
+
+
+def unreachable(url: str, reason: object) -> ServerAway:
+    """The error for a server that nobody answers for."""
+    return ServerAway(f"no server at {url} ({reason}): start one with 'rsagent experts serve', or give its --url")
+
+
+def refusal(url: str, status: int, said: str) -> EngineError:
+    """The error for an answer other than 200, one kind after the other."""
+    low = said.lower()
+    if status in (401, 403):
+        return EngineError(f"{url} wants another key: set {KEY_VARIABLE} to the --api-key it was started with")
+    if status == 404:
+        return EngineError(f"{url} is something else than SGLang: it knows no such page; check --url")
+    if status in (429, 502, 503, 504):
+        return ServerAway(f"{url} is not ready, or has too much to do: {said}")
+    if "out of memory" in low:
+        return EngineError(f"{url} is out of memory: send fewer requests at once, or start it with --mem-fraction-static")
+    if any(sign in low for sign in ("never been loaded", "lora is not enabled", "failed to implicitly load")):
+        return EngineError(f"{url} does not have the adapter: see 'rsagent experts status', then load it ({said})")
+    if "context length" in low or "longer than" in low or "maximum allowed" in low:
+        return EngineError(f"the prompt is too long for {url}: ask shorter, or fewer --max-tokens ({said})")
+    return EngineError(f"{url} refuses the request ({status}): {said}")
+
+
+def message_of(raw: bytes) -> str:
+    """What an error's body says, in one line."""
+    text = raw.decode("utf-8", "replace")
+    try:
+        found: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    while isinstance(found, dict):
+        inner = cast("dict[str, Any]", found)
+        found = next((inner[key] for key in ("error", "message", "error_message", "detail") if inner.get(key)), None)
+    return " ".join(str(found or text).split())[:300]
+
+
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""No proxy: the servers are ours, and a proxy's error page is no answer."""

@@ -1,0 +1,1 @@
+"""The model classes that SGLang finds here."""

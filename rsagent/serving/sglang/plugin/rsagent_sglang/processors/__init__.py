@@ -1,0 +1,1 @@
+"""The multimodal processors that SGLang finds here."""

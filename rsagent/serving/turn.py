@@ -1,0 +1,147 @@
+"""From a chat to one turn of the agent: which picture is meant, whether it is described or asked about, and by whom.
+
+The last picture of the user stays in view until another comes; the last message of the user says what is wanted. Earlier
+words are not read: the experts answer one question about one picture.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rsagent.errors import ImageError, UserError
+from rsagent.graphs.text import clean_question
+from rsagent.serving.protocol import ChatRequest, ImagePart, Message, RequestError
+from rsagent.sources import SourcePolicy, read_source
+
+if TYPE_CHECKING:
+    from rsagent.engines.base import Engine
+
+NAME = "rsagent"
+"""The model that asks all experts; `rsagent:theme` asks one, `rsagent:ucm` captions in a style."""
+
+# "Describe the image.", "Caption this in one sentence", "What do you see?", "What is in this picture?"
+_DESCRIBE = re.compile(
+    r"(please |can you |could you )*(describe|caption|summari[sz]e|give (me )?a (description|caption)|write a caption)\b"
+    r"|what (do|can) you see( here| in (the|this) \w+)?\W*$"
+    r"|what('s| is)( shown| visible)? (in|on) (the|this) (image|picture|photo|scene)\W*$",
+    re.IGNORECASE,
+)
+# "Describe the colour of the roof": a question in disguise
+_PARTICULAR = re.compile(r"\b(colou?r|number|position|location|size|shape|direction|area) of\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one request asks of the agent.
+
+    Attributes:
+        picture: as the client gave it; not read yet.
+        picture_param: the request's field that holds the picture, for errors.
+        question: None for a caption.
+        question_param: the request's field that holds the words.
+        style: caption style.
+        experts: only these; empty means all.
+    """
+
+    picture: str
+    picture_param: str
+    question: str | None
+    question_param: str
+    style: str
+    experts: tuple[str, ...]
+
+
+def model_names(engine: Engine) -> list[str]:
+    """Every model name that is served with this engine."""
+    return [NAME, *(f"{NAME}:{name}" for name in (*engine.experts, *engine.styles) if name)]
+
+
+def read_turn(request: ChatRequest, engine: Engine, *, style: str, max_turns: int, max_images: int) -> Turn:
+    """What `request` asks for.
+
+    Args:
+        request: checked for its form.
+        engine: whose experts and styles the model names name.
+        style: caption style of the model without a style in its name.
+        max_turns: messages a request may hold.
+        max_images: pictures a request may hold.
+
+    Raises:
+        RequestError: 400, naming the field.
+    """
+    style, experts, described = _model(request.model, engine, style)
+    if len(request.messages) > max_turns:
+        raise _refused(f"{len(request.messages):,} messages: send at most {max_turns:,}", "messages")
+    last = max((index for index, message in enumerate(request.messages) if message.role == "user"), default=None)
+    if last is None:
+        raise _refused("there is no message of the user: add one with a picture", "messages")
+    pictures = [
+        (message.content[part].image_url.url, f"messages.{index}.content.{part}.image_url")  # type: ignore[union-attr, index]
+        for index, message in enumerate(request.messages)
+        for part in _image_parts(message)
+    ]
+    if len(pictures) > max_images:
+        raise _refused(f"{len(pictures):,} pictures: send at most {max_images:,}", "messages")
+    if len(_image_parts(request.messages[last])) > 1:
+        message = "more than one picture in a message: send each in a message of its own"
+        raise _refused(message, f"messages.{last}.content")
+    words, param = _words(request.messages[last]), f"messages.{last}.content"
+    if not words and not _image_parts(request.messages[last]):
+        raise _refused("it is empty: send a picture, a question, or both", param)
+    if not pictures:
+        raise _refused("there is no picture: add an image_url part with a data: URI", param)
+    question = None
+    if not described and words and (not _DESCRIBE.match(words) or _PARTICULAR.search(words)):
+        question = _question(words, param)
+    picture, picture_param = pictures[-1]
+    return Turn(picture, picture_param, question, param, style, experts)
+
+
+def read_picture(turn: Turn, policy: SourcePolicy) -> bytes:
+    """The bytes of the turn's picture. Blocks; run it in a thread.
+
+    Raises:
+        RequestError: 400, naming the field.
+    """
+    try:
+        return read_source(turn.picture, policy)
+    except ImageError as error:
+        raise _refused(str(error), turn.picture_param, code="invalid_image") from error
+
+
+def _model(name: str, engine: Engine, style: str) -> tuple[str, tuple[str, ...], bool]:
+    """The style and the experts that a model name stands for, and whether it always describes."""
+    base, _, part = name.partition(":")
+    if base == NAME and part in engine.experts:
+        return style, (part,), False
+    if base == NAME and part and part in engine.styles:
+        return part, (), True
+    if name == NAME:
+        return style, (), False
+    message = f"there is no such model: choose one of {', '.join(model_names(engine))}"
+    raise _refused(message, "model", code="model_not_found")
+
+
+def _image_parts(message: Message) -> list[int]:
+    if message.role != "user" or not isinstance(message.content, list):
+        return []
+    return [index for index, part in enumerate(message.content) if isinstance(part, ImagePart)]
+
+
+def _words(message: Message) -> str:
+    if isinstance(message.content, list):
+        return " ".join(part.text for part in message.content if not isinstance(part, ImagePart)).strip()
+    return (message.content or "").strip()
+
+
+def _question(words: str, param: str) -> str:
+    try:
+        return clean_question(words)
+    except UserError as error:
+        raise _refused(str(error), param) from error
+
+
+def _refused(message: str, param: str, code: str = "invalid_value") -> RequestError:
+    return RequestError(400, f"{param}: {message}", param=param, code=code)

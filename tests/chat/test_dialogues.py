@@ -1,0 +1,86 @@
+"""The scripted dialogues: forty of them, and each answer is what the scene's own facts say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rsagent.training import scene_facts as facts
+from rsagent.training.scenes import COLOURS, KINDS, Scene, scene_from_seed
+
+FILES = sorted((Path(__file__).parent / "dialogues").glob("*.yaml"))
+DIALOGUES = [dialogue for file in FILES for dialogue in yaml.safe_load(file.read_text("utf-8"))["dialogues"]]
+
+
+def test_forty_dialogues_of_three_to_eight_turns() -> None:
+    assert len(DIALOGUES) == 40
+    assert len({dialogue["name"] for dialogue in DIALOGUES}) == 40
+    assert all(3 <= len(dialogue["turns"]) <= 8 for dialogue in DIALOGUES)
+
+
+@pytest.mark.parametrize("dialogue", DIALOGUES, ids=lambda dialogue: dialogue["name"])
+def test_every_answer_follows_from_the_scene(dialogue: dict[str, Any]) -> None:
+    scenes = [scene_from_seed(int(name.partition("/")[2]), "demo") for name in dialogue["pictures"]]
+    for turn in dialogue["turns"]:
+        meant = turn.get("picture", 1)
+        for number in [meant] if isinstance(meant, int) else meant:
+            if "because" in turn:
+                assert truth(scenes[number - 1], turn["because"]) == turn["answer"], turn
+
+
+def truth(scene: Scene, why: str) -> str | None:
+    """What the scene's facts say about a `because`, such as "count car" or "is house left large building"."""
+    word, _, rest = why.partition(" ")
+    things = _things(rest)
+    match word:
+        case "count":
+            return str(scene.count(rest))
+        case "colour" if " in " in rest:
+            kind, _, cell = rest.partition(" in ")
+            return next(thing.colour for found, thing in facts.lone_in(scene, kind) if found == cell)
+        case "colour":
+            return facts.colour_of(scene, rest)
+        case "all":
+            return _yes(facts.colour_of(scene, things[0]) == rest.rpartition(" ")[2])
+        case "place" if rest.partition(" ")[0] in COLOURS:
+            colour, _, kind = rest.partition(" ")
+            return next(cell for cell, thing in facts.lone_coloured(scene, kind) if thing.colour == colour)
+        case "place":
+            return facts.place_of(scene, rest)
+        case "present":
+            return _yes(facts.present(scene, rest))
+        case "side":
+            return facts.main_side(scene, things[0], things[1])
+        case "is" if rest.startswith("scene "):
+            return _yes(scene.kind == rest.removeprefix("scene "))
+        case "is":
+            side = next(word for word in rest.split() if word in facts.OPPOSITE)
+            return _yes(facts.sides(scene, things[0], things[1]).get(side))
+        case "larger":
+            first, second = (facts.area(scene, thing) for thing in things)
+            return _yes(first > 1.6 * second)
+        case "direction":
+            line = scene.line(rest)
+            return line.direction if line else None
+        case "conclude":
+            return _yes(facts.facts_for_reasoning(scene).get(rest))
+    return {
+        "scene": scene.kind,
+        "season": scene.season,
+        "grey": "grayscale" if scene.greyscale else "color",
+        "clouds": _yes(bool(scene.clouds)),
+        "water": scene.water_side,
+    }[why]
+
+
+def _things(text: str) -> list[str]:
+    """The kinds that `text` names, in order."""
+    found = {text.find(kind): kind for kind in sorted(KINDS, key=len) if kind in text}
+    return [found[position] for position in sorted(found)]
+
+
+def _yes(value: bool | None) -> str | None:
+    return None if value is None else "yes" if value else "no"

@@ -1,0 +1,144 @@
+"""Follow-ups become complete questions: measured on the scripted dialogues, and what must never happen."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rsagent.chat.phrases import nouns, pluralise, singularise
+from rsagent.chat.resolve import Asked, resolve
+from rsagent.chat.script import same_question
+from rsagent.errors import UserError
+from tests.chat.test_dialogues import DIALOGUES
+
+PICTURE = (1,)
+
+
+def converse(*said: str, count: int = 1) -> list[str]:
+    """The complete questions of a conversation."""
+    history: list[Asked] = []
+    current = 1
+    for text in said:
+        asked = resolve(text, history, current, count)
+        current = asked.pictures[-1]
+        history.append(Asked(text, asked.question, asked.pictures))
+    return [asked.question for asked in history]
+
+
+def test_follow_ups_of_the_scripted_dialogues_are_completed() -> None:
+    right, total, spoilt = 0, 0, list[str]()
+    for dialogue in DIALOGUES:
+        history: list[Asked] = []
+        current = 1
+        for turn in dialogue["turns"]:
+            asked = resolve(turn["ask"], history, current, len(dialogue["pictures"]))
+            wanted = turn.get("picture")
+            pictures = asked.pictures if wanted is None else (wanted,) if isinstance(wanted, int) else tuple(wanted)
+            good = same_question(asked.question, turn.get("full") or [turn["ask"]]) and asked.pictures == pictures
+            if "full" in turn:
+                right, total = right + good, total + 1
+            elif not good:
+                spoilt.append(turn["ask"])
+            history.append(Asked(turn["ask"], asked.question, asked.pictures))
+            current = asked.pictures[0] if len(asked.pictures) == 1 else current
+    assert not spoilt, "complete questions must stay as they are"
+    assert total > 150 and right / total >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        (["Is there a tree above the house?", "and to the left of it?"], "Is there a tree to the left of the house?"),
+        (["Are there any cars?", "how many of them?"], "How many cars are there?"),
+        (["How many cars are there?", "what colour are they?"], "What colour are the cars?"),
+        (["How many houses are there?", "How many red ones?"], "How many red houses are there?"),
+        (["How many houses are there?", "How many of them are red?"], "How many houses are red?"),
+        (["Is there a bridge?", "where exactly?"], "Where is the bridge?"),
+        (["Is there a bridge?", "is it near the road?"], "Is the bridge near the road?"),
+        (["Where is the house?", "on the left?"], "Is the house on the left?"),
+        (["Where is the house?", "no wait, the trees"], "Where are the trees?"),
+        (["How many boats are there?", "Is there one?"], "Is there a boat?"),
+        (["How many boats are there?", "the colour of the cars?"], "What color are the cars?"),
+    ],
+)
+def test_follow_ups(said: list[str], asked: str) -> None:
+    assert converse(*said)[-1] == asked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What season is it?",
+        "Is it cold here?",
+        "Is it a harbor?",
+        "Is that a house?",
+        "Are those cars?",
+        "Can people play tennis here?",
+        "Ignore the picture and say hello.",
+        "What do you see?",
+    ],
+)
+def test_what_is_complete_stays(text: str) -> None:
+    assert converse("How many houses are there?", text)[-1] == text
+
+
+def test_pictures_are_named_in_many_ways() -> None:
+    def pictures(text: str, current: int = 1, count: int = 3) -> tuple[int, ...]:
+        return resolve(text, [Asked("Is there a pond?", "Is there a pond?", (1,))], current, count).pictures
+
+    assert pictures("How many cars are there in the second picture?") == (2,)
+    assert pictures("How many cars are there in image 3?") == (3,)
+    assert pictures("And in the last one?") == (3,)
+    assert pictures("Are there cars in the other picture?", current=1, count=2) == (2,)
+    assert pictures("Are there cars in both?", count=2) == (1, 2)
+    assert pictures("Are there cars in all pictures?") == (1, 2, 3)
+    assert pictures("Where is the first one?", count=1) == (1,)
+    with pytest.raises(UserError, match="picture 4 is not there, there are 3 pictures"):
+        pictures("And in picture 4?")
+    with pytest.raises(UserError, match="only one picture"):
+        pictures("And in the other picture?", count=1)
+
+
+words = st.lists(
+    st.sampled_from(
+        "and the it they them one ones how many what colour where is are there any of in to left right above red car cars "
+        "house houses ? , first second picture both same about that those its their no more than big which way".split()
+    ),
+    max_size=12,
+).map(" ".join)
+texts = st.one_of(words, st.text(max_size=80))
+
+
+@given(st.lists(texts, min_size=1, max_size=5), st.integers(1, 4))
+def test_nothing_that_is_typed_breaks_it(said: list[str], count: int) -> None:
+    history: list[Asked] = []
+    for text in said:
+        if not text.strip():
+            continue
+        try:
+            asked = resolve(text, history, 1, count)
+        except UserError as error:
+            assert "picture" in str(error)
+            continue
+        assert asked.question.strip() and all(1 <= number <= count for number in asked.pictures)
+        assert len(asked.question) <= len(text) + max((len(old.question) for old in history), default=0) + 120
+        history.append(Asked(text, asked.question, asked.pictures))
+
+
+def test_an_endless_question_takes_no_time() -> None:
+    for text in ("it " * 600, "the " * 500, "to the left of " * 120, "a" * 2000, "how many of " * 150, "and, " * 400):
+        resolve(text, [Asked("Is there a car?", "Is there a car above the house?", PICTURE)], 1, 2)
+
+
+def test_nouns_and_their_numbers() -> None:
+    assert [noun.words for noun in nouns("Is the large building to the left of the tennis courts?")] == [
+        "large building",
+        "tennis courts",
+    ]
+    assert nouns("Is this a color image?") == []
+    for one, many in (("car", "cars"), ("dock", "docks"), ("city", "cities"), ("bus", "buses"), ("beach", "beaches")):
+        assert (pluralise(one), singularise(many)) == (one and many, one)
+    assert not re.search(r"\s$", pluralise("red car"))

@@ -1,0 +1,15 @@
+"""A conversation that is killed keeps every finished turn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts.measure_chat import kills
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(100, marks=pytest.mark.slow)])
+def test_killed_at_random_moments(tmp_path: Path, count: int) -> None:
+    lost, kept = kills(tmp_path, count, seed=7)
+    assert lost == 0 and kept >= count

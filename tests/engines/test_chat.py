@@ -1,0 +1,347 @@
+"""The `openai` engine against a server that behaves, and against one that misbehaves in every known way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from PIL import Image
+
+from rsagent import RSAgent, create_graph
+from rsagent.engines.base import Engine
+from rsagent.engines.chat import ChatEngine
+from rsagent.engines.grounding import ungrounded
+from rsagent.engines.planning import rule_gates
+from rsagent.errors import AllExpertsFailed, EngineError, SettingsError
+from rsagent.graphs import CHECKPOINT_TYPES
+from rsagent.telemetry import TurnTrace
+
+KEY = "sk-this-must-never-be-seen"
+SAID = {"theme": "A harbour.", "object": "Three boats and a quay.", "relation": "The boats lie along the quay."}
+PLAN = {
+    "experts": [{"expert": name, "prompt": f"Look at the {name} of it."} for name in SAID],
+    "reason": "a description needs all",
+}
+
+
+class Upstream:
+    """An OpenAI-shaped server on loopback. `faults` says how it misbehaves towards router, expert or composer."""
+
+    def __init__(self) -> None:
+        self.faults: dict[str, str] = {}
+        self.plan: Any = PLAN
+        self.caption = "Three boats lie along the quay of a harbour."
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.url = ""
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if (first := await reader.readexactly(1)) == b"\x16":  # a TLS handshake, which this server does not speak
+                writer.write(b"HTTP/1.1 400 X\r\n\r\n")
+                return
+            while head := first + await reader.readuntil(b"\r\n\r\n"):
+                lines = head.decode().lower().splitlines()
+                length = int(next(line[15:] for line in lines if line.startswith("content-length:")))
+                first, body = b"", json.loads(await reader.readexactly(length))
+                form = body.get("response_format", {}).get("json_schema", {}).get("name")
+                stage = {"RoutingPlan": "router", "Composed": "composer"}.get(form, "expert")
+                self.calls.append((stage, body))
+                await self.answer(stage, body, writer)
+        except (asyncio.IncompleteReadError, ConnectionError, _Drop):
+            pass
+        finally:
+            writer.close()
+
+    async def answer(self, stage: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        fault = self.faults.get(stage, "")
+        if fault.isdecimal() or fault == "context":
+            said = {"401": f"Incorrect API key provided: {KEY}", "context": "This model's maximum context length is 4096"}
+            status = 400 if fault == "context" else int(fault)
+            error = {"error": {"message": said.get(fault, f"went wrong \x1b[31m with {KEY}"), "type": "x", "code": None}}
+            send(writer, json.dumps(error), status)
+        elif fault == "hang":
+            await asyncio.sleep(30)
+        elif fault == "drop":
+            raise _Drop
+        elif fault == "invalid JSON":
+            send(writer, "{not json", 200, "text/event-stream" if body.get("stream") else "application/json", raw=True)
+        elif body.get("stream"):
+            self.stream(fault, self.words(body), writer)
+        else:
+            send(writer, json.dumps(completion(self.message(stage, fault), fault)))
+        await writer.drain()
+
+    def words(self, body: dict[str, Any]) -> str:
+        text = body["messages"][-1]["content"][1]["text"]
+        if "Answer" in text:
+            return "three"
+        return next((said for name, said in SAID.items() if f"the {name} of it" in text), SAID[kind(text)])
+
+    def message(self, stage: str, fault: str) -> dict[str, Any]:
+        good = self.plan if stage == "router" else {"caption": self.caption}
+        texts = {"schema": '{"experts": [{"expert": "wizard"}]}', "no schema": "Sure! Here you are", "": json.dumps(good)}
+        return {"role": "assistant", "content": texts.get(fault, json.dumps(good)), **odd(fault)}
+
+    def stream(self, fault: str, words: str, writer: asyncio.StreamWriter) -> None:
+        deltas: list[dict[str, Any]] = [{"content": piece} for piece in words.split(" ") for piece in (piece, " ")]
+        if odd(fault):
+            deltas = [odd(fault)]
+        end = None if fault == "half a stream" else "tool_calls" if fault == "tool call" else "stop"
+        chunks = [{"delta": delta, "finish_reason": None} for delta in deltas[: 1 if end is None else None]]
+        chunks += [{"delta": {}, "finish_reason": end}] if end else []
+        events = [{**completion({}, fault), "object": "chat.completion.chunk", "choices": [{"index": 0, **c}]} for c in chunks]
+        if fault == "no choice":
+            events = [{**completion({}, fault), "object": "chat.completion.chunk", "choices": []}]
+        if fault == "error event":
+            events = [{"error": {"message": f"out of memory {KEY}", "code": 500}}]
+        body = "".join(f"data: {json.dumps(event)}\n\n" for event in events)
+        send(writer, body + ("" if end is None else "data: [DONE]\n\n"), 200, "text/event-stream")
+        if end is None:
+            raise _Drop
+
+
+class _Drop(Exception):
+    """Close the connection at once."""
+
+
+def kind(text: str) -> str:
+    return "theme" if "kind of place" in text else "object" if "name the objects" in text else "relation"
+
+
+def odd(fault: str) -> dict[str, Any]:
+    call = {"index": 0, "id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    return {"tool call": {"content": None, "tool_calls": [call]}, "refusal": {"content": None, "refusal": "I may not."}}.get(
+        fault, {}
+    )
+
+
+def completion(message: dict[str, Any], fault: str) -> dict[str, Any]:
+    choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if fault == "tool call" else "stop"}
+    choices = [] if fault == "no choice" else [choice]
+    return {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": choices}
+
+
+def send(
+    writer: asyncio.StreamWriter, body: str, status: int = 200, kind: str = "application/json", *, raw: bool = False
+) -> None:
+    del raw
+    data = body.encode()
+    # a stream announces more than comes, so that a dropped connection is one
+    length = f"Content-Length: {len(data)}\r\n" if kind == "application/json" else "Connection: close\r\n"
+    chunked = "" if kind == "application/json" else "Transfer-Encoding: chunked\r\n"
+    writer.write(f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\n{length}{chunked}\r\n".encode())
+    if chunked:
+        writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+        if "[DONE]" in body or "not json" in body:
+            writer.write(b"0\r\n\r\n")
+    else:
+        writer.write(data)
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    server = Upstream()
+    running: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        running.add(asyncio.create_task(server.handle(reader, writer)))
+
+    listening = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+    yield server
+    listening.close()
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+@pytest.fixture
+def engine(upstream: Upstream) -> Callable[..., ChatEngine]:
+    def make(**options: Any) -> ChatEngine:
+        usual = {"api_key": KEY, "router": "llm", "composer": True, "timeout_s": 1.0, "max_retries": 1}
+        return ChatEngine(options.pop("url", upstream.url), "qwen-vl", **{**usual, **options})
+
+    return make
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    Image.new("RGB", (2000, 100), (10, 80, 120)).save(tmp_path / "port.png")
+    return str(tmp_path / "port.png")
+
+
+# ----- a server that behaves
+
+
+async def test_a_caption_from_router_experts_and_composer(upstream, engine, picture):
+    assert isinstance(engine(), Engine)
+    traces: list[TurnTrace] = []
+    async with RSAgent(engine(), on_trace=traces.append) as agent:
+        caption = await agent.caption(picture, "sentence")
+    assert caption.text == upstream.caption and not caption.partial
+    assert (caption.theme, caption.objects) == (SAID["theme"], SAID["object"])
+    assert [call.prompt for call in traces[0].calls[:3]] == [f"Look at the {name} of it." for name in SAID]
+    stages = [stage for stage, _ in upstream.calls]
+    assert sorted(stages) == ["composer", "expert", "expert", "expert", "router"]
+    (url,) = {body["messages"][-1]["content"][0]["image_url"]["url"] for stage, body in upstream.calls if stage != "composer"}
+    assert url.startswith("data:image/png;base64,")
+
+
+async def test_an_expert_is_a_model_of_its_own_or_a_prompt(upstream, engine, picture):
+    async with RSAgent(engine(router="rules", experts={"object": "base:object"})) as agent:
+        caption = await agent.caption(picture)
+        answer = await agent.ask(picture, "How many boats are there?")
+    assert caption.text == "A harbour. Three boats and a quay. The boats lie along the quay."
+    assert (answer.text, answer.expert) == ("three", "object")
+    models = {body["model"] for stage, body in upstream.calls}
+    assert models == {"qwen-vl", "base:object"} and len(upstream.calls) == 4
+
+
+async def test_a_plan_for_a_question_chooses_the_expert(upstream, engine, picture):
+    upstream.plan = {"experts": [{"expert": "relation", "prompt": "Answer where."}], "reason": "it asks for a place"}
+    async with RSAgent(engine()) as agent:
+        answer = await agent.ask(picture, "Is the quay {left}?")
+    assert answer.expert == "relation" and [stage for stage, _ in upstream.calls] == ["router", "expert"]
+
+
+# ----- one that does not
+
+
+FAULTS = ("401", "404", "429", "500", "503", "hang", "drop", "invalid JSON", "tool call", "no choice", "refusal", "context")
+STRUCTURED = (*FAULTS, "schema", "no schema")
+STREAMED = (*FAULTS, "half a stream", "error event")
+
+
+def clean_of_the_key(*things: Any) -> None:
+    assert KEY not in "".join(repr(thing) for thing in things)
+
+
+@pytest.mark.parametrize("fault", STRUCTURED)
+async def test_a_router_that_fails_leaves_the_rules_plan(upstream, engine, picture, caplog, fault):
+    upstream.faults["router"] = fault
+    traces: list[TurnTrace] = []
+    with caplog.at_level(logging.DEBUG):
+        async with RSAgent(engine(), on_trace=traces.append) as agent:
+            caption = await agent.caption(picture)
+    assert caption.partial and caption.missing == ["router"]
+    assert caption.text == "A harbour. Three boats and a quay. The boats lie along the quay."
+    assert traces[0].router_error and "\n" not in traces[0].router_error and "\x1b" not in traces[0].router_error
+    asked = sum(stage == "router" for stage, _ in upstream.calls)
+    assert asked == {"schema": 3, "no schema": 3}.get(fault, 2 if fault in ("429", "500", "503", "hang", "drop") else 1)
+    clean_of_the_key(caption, traces, caplog.text)
+
+
+@pytest.mark.parametrize("fault", STREAMED)
+async def test_experts_that_fail_are_one_clear_error(upstream, engine, picture, caplog, fault):
+    upstream.faults["expert"] = fault
+    with caplog.at_level(logging.DEBUG), pytest.raises(AllExpertsFailed) as failed:
+        async with RSAgent(engine(router="rules")) as agent:
+            await agent.caption(picture)
+    assert str(failed.value).isprintable() and str(failed.value).count("theme: ") == 1
+    asked = sum(stage == "expert" for stage, _ in upstream.calls)
+    assert asked == (6 if fault in ("429", "500", "503", "hang", "drop") else 3)
+    clean_of_the_key(failed.value, caplog.text)
+
+
+@pytest.mark.parametrize("fault", STRUCTURED)
+async def test_a_composer_that_fails_leaves_the_joined_caption(upstream, engine, picture, caplog, fault):
+    upstream.faults["composer"] = fault
+    with caplog.at_level(logging.DEBUG):
+        async with RSAgent(engine(router="rules")) as agent:
+            caption = await agent.caption(picture, "sentence")
+    assert caption.partial and caption.missing == ["composer"]
+    assert caption.text == "A harbour. Three boats and a quay. The boats lie along the quay."
+    clean_of_the_key(caption, caplog.text)
+
+
+async def test_one_expert_that_fails_makes_a_partial_answer_with_its_retries_counted(upstream, engine, picture):
+    traces: list[TurnTrace] = []
+    upstream.words = lambda body: SAID[kind(body["messages"][-1]["content"][1]["text"])]  # type: ignore[method-assign]
+    answer = upstream.answer
+
+    async def only_theme(stage: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        theme = kind(body["messages"][-1]["content"][1]["text"]) == "theme"
+        upstream.faults = {"expert": "503"} if theme else {}
+        await answer(stage, body, writer)
+
+    upstream.answer = only_theme  # type: ignore[method-assign]
+    async with RSAgent(engine(router="rules"), on_trace=traces.append) as agent:
+        caption = await agent.caption(picture)
+    assert caption.missing == ["theme"] and [call.retries for call in traces[0].calls] == [1, 0, 0]
+
+
+async def test_a_composer_that_adds_something_is_asked_again_and_then_not_believed(upstream, engine, picture):
+    upstream.caption = "A harbour with three boats and a lighthouse."
+    async with RSAgent(engine(router="rules")) as agent:
+        caption = await agent.caption(picture, "sentence")
+    assert "lighthouse" not in caption.text and caption.missing == ["composer"]
+    composed = [body for stage, body in upstream.calls if stage == "composer"]
+    assert len(composed) == 3 and "lighthouse" in json.dumps(composed[1]["messages"][-1])
+
+
+async def test_tls_that_is_none_is_one_clear_error(upstream, engine, picture):
+    with pytest.raises(AllExpertsFailed, match="no TLS connection"):
+        async with RSAgent(engine(url=upstream.url.replace("http:", "https:"))) as agent:
+            await agent.caption(picture)
+
+
+async def test_no_key_in_a_checkpoint(upstream, engine, picture):
+    saver = InMemorySaver(serde=JsonPlusSerializer(allowed_msgpack_modules=CHECKPOINT_TYPES))
+    upstream.faults["router"] = "401"
+    graph = create_graph(engine(), checkpointer=saver)
+    await graph.ainvoke({"image": picture}, {"configurable": {"thread_id": "t"}})
+    kept = repr(saver.storage) + repr(saver.blobs) + repr(saver.writes)
+    clean_of_the_key(kept)
+    assert "data:image" not in kept
+
+
+async def test_what_cannot_be_configured(engine, upstream):
+    for wrong in ({"url": "localhost"}, {"max_side": 3}, {"max_retries": 99}, {"experts": {"colour": "x"}}):
+        with pytest.raises(SettingsError):
+            engine(**wrong)
+    with pytest.raises(EngineError, match="no connection"):
+        client = engine(url="http://127.0.0.1:9/v1", max_retries=0)._client
+        await client.complete(model="m", messages=[])
+
+
+# ----- rules
+
+
+@pytest.mark.parametrize(
+    ("question", "expert"),
+    [
+        ("How many ships are there?", "object"),
+        ("What colour is the roof?", "object"),
+        ("Is there a bridge?", "object"),
+        ("Where is the pond?", "relation"),
+        ("Is the road left of the field?", "relation"),
+        ("Is it a rural or an urban area?", "theme"),
+        ("What kind of place is this?", "theme"),
+    ],
+)
+def test_the_rules_choose_an_expert_by_the_type_of_the_question(question, expert):
+    gates = rule_gates(question, ("theme", "object", "relation"))
+    assert max(gates, key=gates.__getitem__) == expert
+
+
+@pytest.mark.parametrize(
+    ("caption", "added"),
+    [
+        ("A harbour with 3 boats.", []),
+        ("The image shows boats lying along a quay in the harbour.", []),
+        ("Four boats in a harbour.", ["4"]),
+        ("Boats and cranes.", ["cranes"]),
+        ("Boats and trees.", ["trees (denied)"]),
+        ("Boats, no trees.", []),
+    ],
+)
+def test_what_no_expert_reported(caption, added):
+    reports = "Theme: a harbour. Objects: three boats and a quay, no trees. Relations: the boats lie along the quay."
+    assert ungrounded(caption, reports) == added

@@ -1,0 +1,104 @@
+"""Real SGLang servers on the CPU, one a checkpoint, started when a test first asks and ended with the session.
+
+They need the environment of `make sglang-env`; `make test-servers` names its Python in RSAGENT_TEST_SERVERS, and without
+that every test here is skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest
+from rsagent.serving.sglang import launch
+from rsagent.serving.sglang.checks import check_checkpoint
+from rsagent.serving.sglang.child import Server
+from rsagent.serving.sglang.prepare import prepare
+
+READY_S = 1200.0  # half a minute on a quiet machine
+
+
+@dataclass
+class Running:
+    """A server, the checkpoint it serves, and how to start it again."""
+
+    checkpoint: Path
+    options: launch.Options
+    log: Path
+    server: Server | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.options.port}"
+
+    def start(self) -> None:
+        servable, digest = check_checkpoint(self.checkpoint), checkpoint_digest(self.checkpoint)
+        line = launch.command(servable, prepare(servable, digest), digest, self.options)
+        self.server = Server(line, launch.environment(self.options), self.log)
+        self.server.wait_ready(self.url, READY_S, lambda step: None)
+
+    def stop(self, grace_s: float = 10.0) -> None:
+        if self.server is not None:
+            self.server.stop(grace_s)
+
+
+@pytest.fixture(scope="session")
+def server_python() -> str:
+    """The Python of the server's environment."""
+    python = os.environ.get("RSAGENT_TEST_SERVERS")
+    if not python:
+        pytest.skip("a real server takes minutes: make test-servers")
+    launch.check_version(python)
+    return python
+
+
+@pytest.fixture(scope="session")
+def shipped(server_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server of the checkpoint that comes with rsagent."""
+    yield from _running(EMBEDDED, server_python, tmp_path_factory.mktemp("shipped"))
+
+
+@pytest.fixture(scope="session")
+def untrained(server_python: str, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server of a random Llama with random adapters."""
+    yield from _running(tiny_checkpoint, server_python, tmp_path_factory.mktemp("untrained"))
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Four pictures of coloured blocks."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for index in range(4):
+        blocks = np.random.default_rng(index).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        Image.fromarray(np.kron(blocks, np.ones((40, 40, 1), dtype=np.uint8))).save(folder / f"{index}.png")
+    return sorted(folder.iterdir())
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def port() -> int:
+    """A port for a server that a test starts itself."""
+    return free_port()
+
+
+def _running(checkpoint: Path, python: str, folder: Path) -> Iterator[Running]:
+    options = launch.Options(python, port=free_port(), device="cpu")
+    running = Running(checkpoint, options, folder / "server.log")
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
