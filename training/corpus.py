@@ -148,8 +148,7 @@ class Corpus:
             [one for one in pool if expert_of(one.type, self.experts) == expert]
             for pool in (picture.questions, picture.published)
         )
-        # F_VLM knows where things lie; it takes many questions until the LLM has learnt to read it off the queries
-        for one in _draw_questions(published, mine, 4 if picture.style == "scenes" else 2, rng):
+        for one in _draw_questions(published, mine, 2, rng):
             prompt = self.prompts.expert_text(expert, "answer", one.question)
             yield replace(_answer_row(picture, one, prompt, expert, rng), needed=(expert,))
 
