@@ -88,9 +88,7 @@ _STOPS = frozenset(
     "a an the its their this that these those and or nor of in on at by with to from near beside between around along "
     "is are was were has have some few".split()
 )
-_STATED = re.compile(
-    r"\b(?:this|it|scene|image|picture|photo) (?:is|shows|depicts) (?:of )?(?:an? |the )?((?:\S+ ?){1,4})"
-)
+_STATED = re.compile(r"\b(?:this|it|scene|image|picture|photo) (?:is|shows|depicts) (?:of )?(?:an? |the )?((?:\S+ ?){1,4})")
 
 
 class Mention(NamedTuple):

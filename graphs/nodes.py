@@ -88,9 +88,7 @@ class Nodes:
         style = turn.style if turn.style in self.engine.styles else ""
 
         async def route() -> list[ExpertPrompt]:
-            return await self.engine.route(
-                facts.sha256, turn.instruction, turn.task, style=style, experts=tuple(turn.experts)
-            )
+            return await self.engine.route(facts.sha256, turn.instruction, turn.task, style=style, experts=tuple(turn.experts))
 
         with span("rsagent.router", engine=self.engine.name, task=turn.task):
             try:
@@ -165,9 +163,7 @@ class Nodes:
     async def _compose(self, state: GraphState, runtime: Runtime[None]) -> Caption | Answer:
         turn, facts, reports, conflicts = state["turn"], state["facts"], state["reports"], state["conflicts"]
         if turn.task == "answer":
-            return compose.compose_answer(
-                turn.instruction, reports, conflicts, image=facts, seconds=time.time() - turn.began
-            )
+            return compose.compose_answer(turn.instruction, reports, conflicts, image=facts, seconds=time.time() - turn.began)
         written, error = None, None
         words = compose.words_of(reports)
         if turn.writes and words:
@@ -218,9 +214,7 @@ class Nodes:
             again.append(prompt.model_copy(update={"text": text, "attempt": attempt}))
         return again
 
-    async def _write(
-        self, state: GraphState, words: dict[str, str], runtime: Runtime[None]
-    ) -> tuple[str | None, str | None]:
+    async def _write(self, state: GraphState, words: dict[str, str], runtime: Runtime[None]) -> tuple[str | None, str | None]:
         """The composer adapter's sentence, or why there is none."""
         first, instruction = state["prompts"][0], state["turn"].instruction
         text = self.prompts.composer_text(instruction, **compose.in_paper_order(words))
@@ -292,9 +286,7 @@ def read_turn(given: GraphInput | GraphState, engine: Engine, prompts: Prompts, 
     if style not in known or style not in prompts.styles:
         raise UserError(f"unknown style {clean(style)!r}: choose one of {', '.join(dict.fromkeys(known))}")
     instruction = prompts.caption_instruction(style)
-    return Turn(
-        task=task, instruction=instruction, style=style, writes=writes, experts=experts, max_tokens=most, began=began
-    )
+    return Turn(task=task, instruction=instruction, style=style, writes=writes, experts=experts, max_tokens=most, began=began)
 
 
 def _emit(runtime: Runtime[None], event: Event) -> None:

@@ -310,9 +310,7 @@ class RSAgent:
                     outcome = part
         yield outcome["caption"] or outcome["answer"]
 
-    async def explain(
-        self, image: ImageSource, question: str | None = None, *, style: str = "detailed"
-    ) -> RouterTrace:
+    async def explain(self, image: ImageSource, question: str | None = None, *, style: str = "detailed") -> RouterTrace:
         """What the instruction router does with an image and a question (or the instruction of a caption style).
 
         Raises:

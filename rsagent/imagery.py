@@ -146,9 +146,7 @@ def _walk(folder: str) -> Iterator[Path]:
 
     for parent, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (
-            Path(parent, name) for name in files if not name.startswith(".") and name.lower().endswith(SUFFIXES)
-        )
+        yield from (Path(parent, name) for name in files if not name.startswith(".") and name.lower().endswith(SUFFIXES))
 
 
 def _printable(text: str) -> str:

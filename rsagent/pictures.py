@@ -172,9 +172,7 @@ def _deep_png(picture: ImageFile) -> str | None:
     return raw if isinstance(raw, str) and raw in _DEEP_PNG else None
 
 
-def _from_deep_png(
-    stream: BinaryIO, raw: str, bands: Sequence[int] | None, max_pixels: int
-) -> tuple[Reading, ImageFile]:
+def _from_deep_png(stream: BinaryIO, raw: str, bands: Sequence[int] | None, max_pixels: int) -> tuple[Reading, ImageFile]:
     """All 16 bits of a colour PNG: decoded twice, for the upper and for the lower bytes."""
     import numpy as np
 

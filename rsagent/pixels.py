@@ -91,8 +91,7 @@ def check_size(width: int, height: int, max_pixels: int, advice: str = "make it 
         raise ImageError(f"it has no pixels ({width} x {height}); export it again")
     if width * height > max_pixels:
         raise ImageError(
-            f"{width} x {height} pixels are above the limit of {max_pixels / 1e6:g} megapixels; "
-            f"{advice} or raise max_pixels"
+            f"{width} x {height} pixels are above the limit of {max_pixels / 1e6:g} megapixels; {advice} or raise max_pixels"
         )
 
 
@@ -116,9 +115,7 @@ def choose_bands(count: int, wanted: Sequence[int] | None, alpha: int | None, no
         if absent:
             there = f"bands 1 to {count}" if count > 1 else "one band"
             raise ImageError(f"there is no band {absent[0]}: it has {there}; choose among them")
-        notes.append(
-            "bands " + ", ".join(str(band) for band in chosen) + (" as red, green, blue" * (len(chosen) == 3))
-        )
+        notes.append("bands " + ", ".join(str(band) for band in chosen) + (" as red, green, blue" * (len(chosen) == 3)))
         return [band - 1 for band in chosen]
     colours = [band for band in range(count) if band != alpha]
     if not colours:
@@ -164,9 +161,7 @@ def to_rgb(reading: Reading) -> NDArray[np.uint8]:
             raise ImageError("no pixel holds data (all are nodata, NaN, Inf or transparent); use another file")
         if share < 1.0:
             empty = 100 * (1 - share)
-            notes.append(
-                f"{f'{empty:.0f}' if empty >= 1 else '<1'} % of it holds no data or is transparent: shown black"
-            )
+            notes.append(f"{f'{empty:.0f}' if empty >= 1 else '<1'} % of it holds no data or is transparent: shown black")
     out = values.astype(np.uint8) if reading.eight_bit else _stretch(values, good, notes)
     if good is not None:
         out *= good

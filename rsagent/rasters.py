@@ -138,9 +138,7 @@ def rasterio_or_none() -> Any:
     return rasterio
 
 
-def read_raster(
-    rasterio: Any, source: str | bytes, layout: Layout, bands: Sequence[int] | None, max_pixels: int
-) -> Reading:
+def read_raster(rasterio: Any, source: str | bytes, layout: Layout, bands: Sequence[int] | None, max_pixels: int) -> Reading:
     """Decode the bands to be shown of a TIFF, at `source` (a path) or in it (bytes), reduced where it is too large.
 
     Raises:
@@ -150,9 +148,7 @@ def read_raster(
         return _read_raster(rasterio, source, layout, bands, max_pixels)
 
 
-def _read_raster(
-    rasterio: Any, source: str | bytes, layout: Layout, bands: Sequence[int] | None, max_pixels: int
-) -> Reading:
+def _read_raster(rasterio: Any, source: str | bytes, layout: Layout, bands: Sequence[int] | None, max_pixels: int) -> Reading:
     notes: list[str] = []
     with _opened(rasterio, source) as full:
         check_size(full.width, full.height, full.width * full.height)
@@ -349,9 +345,7 @@ def _check_extent(tags: Any, layout: Layout, size: int) -> None:
     pairs = list(zip(offsets, lengths, strict=False))
     end = max((start + length for start, length in pairs), default=max(offsets))
     expected = 0
-    if (
-        tags.get(259, 1) == 1 and lengths and all(start and length for start, length in pairs)
-    ):  # else compressed, sparse
+    if tags.get(259, 1) == 1 and lengths and all(start and length for start, length in pairs):  # else compressed, sparse
         expected = layout.height * (layout.width * layout.samples * layout.bits[0] // 8)
     if end > size or sum(lengths) < expected:
         missing = max(end - size, expected - sum(lengths))

@@ -31,9 +31,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
-    checkpoint: str | None = Field(
-        None, min_length=1, description="checkpoint folder; the embedded one when not given"
-    )
+    checkpoint: str | None = Field(None, min_length=1, description="checkpoint folder; the embedded one when not given")
     engine: Literal["local", "sglang", "openai", "scripted"] = Field("local", description="where the experts run")
     url: str | None = Field(None, min_length=1, description="for engine sglang: its servers, with commas between them")
     sglang_python: str | None = Field(None, min_length=1, description="the Python that has SGLang, for experts serve")

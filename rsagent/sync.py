@@ -44,9 +44,7 @@ class SyncRSAgent:
         """Describe an image; see `RSAgent.caption`."""
         return self._wait(self._agent.caption(image, style, experts, max_tokens=max_tokens))
 
-    def ask(
-        self, image: ImageSource, question: str, experts: Sequence[str] = (), *, max_tokens: int | None = None
-    ) -> Answer:
+    def ask(self, image: ImageSource, question: str, experts: Sequence[str] = (), *, max_tokens: int | None = None) -> Answer:
         """Answer a question about an image; see `RSAgent.ask`."""
         return self._wait(self._agent.ask(image, question, experts, max_tokens=max_tokens))
 
@@ -101,9 +99,7 @@ class SyncRSAgent:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     async def _finish(self) -> None:

@@ -119,12 +119,8 @@ async def same_answers(picture: Path, callers: int = 200) -> int:
     def untimed(answer: Answer) -> dict[str, Any]:
         return answer.model_dump(exclude={"seconds": True, "evidence": {"__all__": {"seconds"}}})
 
-    graph = create_graph(
-        ScriptedEngine(dict.fromkeys(SAID, says), gate={"theme": 0.1, "object": 0.9, "relation": 0.4})
-    )
-    asked: list[Any] = [
-        {"image": str(picture), "question": f"Is this number {n}{'?' * (1 + n % 4)}"} for n in range(callers)
-    ]
+    graph = create_graph(ScriptedEngine(dict.fromkeys(SAID, says), gate={"theme": 0.1, "object": 0.9, "relation": 0.4}))
+    asked: list[Any] = [{"image": str(picture), "question": f"Is this number {n}{'?' * (1 + n % 4)}"} for n in range(callers)]
     alone = [untimed((await graph.ainvoke(given))["answer"]) for given in asked]
     together = await asyncio.gather(*(graph.ainvoke(given) for given in asked))
     return sum(untimed(one["answer"]) == other for one, other in zip(together, alone, strict=True))

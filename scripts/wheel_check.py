@@ -69,9 +69,7 @@ def describe(python: Path, folder: Path) -> None:
     """Caption a picture in a folder whose own packages would shadow ours, were they at the top level."""
     for name in STRANGERS:
         (folder / name).mkdir(parents=True)
-        (folder / name / "__init__.py").write_text(
-            "raise ImportError('rsagent imported the application\\'s package')\n"
-        )
+        (folder / name / "__init__.py").write_text("raise ImportError('rsagent imported the application\\'s package')\n")
     drawing = (
         "from PIL import Image; from rsagent.training.render import render;"
         "from rsagent.training.scenes import scene_from_seed;"

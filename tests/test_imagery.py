@@ -111,10 +111,7 @@ def test_digest_is_of_the_bytes_and_of_the_bands(tmp_path: Path) -> None:
     plain = load_image(tmp_path / "a.png").facts.sha256
     assert plain == hashlib.sha256(data).hexdigest() == load_image(data, name="other").facts.sha256
     turned = load_image(data, bands=(3, 2, 1)).facts.sha256
-    assert (
-        len({plain, turned, load_image(data, bands=(1, 2, 3)).facts.sha256, load_image(data, bands=[1]).facts.sha256})
-        == 4
-    )
+    assert len({plain, turned, load_image(data, bands=(1, 2, 3)).facts.sha256, load_image(data, bands=[1]).facts.sha256}) == 4
 
 
 def test_bands_of_a_picture_can_be_chosen() -> None:
@@ -453,8 +450,7 @@ def test_files_beside_the_picture_change_nothing(tmp_path: Path) -> None:
     path = raster(tmp_path / "a.tif", ramp(3), **placed("EPSG:32632", 5e5, 5e6, 10))
     before = load_image(path)
     (tmp_path / "a.tif.aux.xml").write_text(
-        "<PAMDataset><SRS>EPSG:4326</SRS><PAMRasterBand band='1'>"
-        "<NoDataValue>100</NoDataValue></PAMRasterBand></PAMDataset>"
+        "<PAMDataset><SRS>EPSG:4326</SRS><PAMRasterBand band='1'><NoDataValue>100</NoDataValue></PAMRasterBand></PAMDataset>"
     )
     after = load_image(path)
     assert before.facts == after.facts and np.array_equal(before.rgb, after.rgb)
@@ -526,9 +522,7 @@ def test_large_tiff_is_read_reduced_by_windows(tmp_path: Path) -> None:
 def test_large_tiff_is_read_reduced_by_an_overview(tmp_path: Path) -> None:
     rasterio = pytest.importorskip("rasterio")
     samples = np.zeros((1, 512, 512), np.uint8) + 90
-    path = raster(
-        tmp_path / "a.tif", samples, tiled=True, blockxsize=128, blockysize=128, **placed("EPSG:32632", 0, 0, 2)
-    )
+    path = raster(tmp_path / "a.tif", samples, tiled=True, blockxsize=128, blockysize=128, **placed("EPSG:32632", 0, 0, 2))
     with rasterio.open(path, "r+") as dataset:
         dataset.build_overviews([2, 4, 8], rasterio.enums.Resampling.average)
     loaded = load_image(path, max_pixels=100 * 100)
@@ -743,9 +737,7 @@ def test_find_images(tmp_path: Path) -> None:
 
 
 def test_import_is_light() -> None:
-    program = (
-        "import sys, rsagent.imagery; print([m for m in ('numpy', 'PIL', 'rasterio', 'torch') if m in sys.modules])"
-    )
+    program = "import sys, rsagent.imagery; print([m for m in ('numpy', 'PIL', 'rasterio', 'torch') if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
 
@@ -774,9 +766,7 @@ def samples_of_all_kinds(folder: Path) -> list[bytes]:
     place = placed("EPSG:4326", 10, 50, 0.001)
     kinds.append(raster(folder / "a.tif", ramp(5), compress="deflate", **place).read_bytes())
     kinds.append(raster(folder / "b.tif", ramp(3, "float32"), nodata=5, **place).read_bytes())
-    kinds.append(
-        raster(folder / "c.tif", ramp(4, "uint8", high=250), tiled=True, blockxsize=16, blockysize=16).read_bytes()
-    )
+    kinds.append(raster(folder / "c.tif", ramp(4, "uint8", high=250), tiled=True, blockxsize=16, blockysize=16).read_bytes())
     kinds.append(raster(folder / "d.tif", ramp(2, "int16"), BIGTIFF="YES").read_bytes())
     return kinds
 
@@ -806,9 +796,7 @@ def test_random_bytes(data: bytes) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.sampled_from(
-        [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\1\0\0WEBPVP8 ", b"BM", b"GIF89a", b"II*\0", b"MM\0+"]
-    ),
+    st.sampled_from([b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\1\0\0WEBPVP8 ", b"BM", b"GIF89a", b"II*\0", b"MM\0+"]),
     st.binary(max_size=300),
 )
 def test_random_bytes_behind_a_signature(signature: bytes, data: bytes) -> None:

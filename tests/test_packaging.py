@@ -20,14 +20,10 @@ HEAVY = ("torch", "transformers", "peft", "openai", "langgraph", "langchain_core
 
 def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], env=env, text=True, capture_output=True, check=True
-    )
+    return subprocess.run([sys.executable, "-c", code, *arguments], env=env, text=True, capture_output=True, check=True)
 
 
-@pytest.mark.parametrize(
-    "code", ["import rsagent", "import rsagent.cli.main", "import rsagent.imagery, rsagent.schemas"]
-)
+@pytest.mark.parametrize("code", ["import rsagent", "import rsagent.cli.main", "import rsagent.imagery, rsagent.schemas"])
 def test_importing_is_light(code):
     loaded = json.loads(python(f"{code}; import sys, json; print(json.dumps(list(sys.modules)))").stdout)
     assert not set(HEAVY) & set(loaded)
@@ -62,14 +58,10 @@ def test_every_folder_with_python_in_it_is_listed():
 @pytest.mark.parametrize("top", TOP)
 def test_the_top_folders_are_linked_flat_and_mapped(top):
     link = ROOT / "rsagent" / top
-    assert link.is_symlink() or not (ROOT / ".git").exists(), (
-        "a clone without symlinks works, a commit without them does not"
-    )
+    assert link.is_symlink() or not (ROOT / ".git").exists(), "a clone without symlinks works, a commit without them does not"
     assert link.resolve() == ROOT / top
     assert PROJECT["tool"]["setuptools"]["package-dir"][f"rsagent.{top}"] == top
-    nested = [
-        path for path in (ROOT / top).rglob("*.py") if path.parent != ROOT / top and "__pycache__" not in path.parts
-    ]
+    nested = [path for path in (ROOT / top).rglob("*.py") if path.parent != ROOT / top and "__pycache__" not in path.parts]
     assert not nested, "a sub-package here is missing from the wheel"
 
 

@@ -93,9 +93,7 @@ class Server:
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.host = f"127.0.0.1:{self.http.server_port}"
         self.url = f"http://{self.host}/a.png"
-        self.policy = SourcePolicy(
-            allow_urls=True, allowed_hosts=frozenset([self.host]), timeout_s=8.0, max_bytes=10_000
-        )
+        self.policy = SourcePolicy(allow_urls=True, allowed_hosts=frozenset([self.host]), timeout_s=8.0, max_bytes=10_000)
 
     @staticmethod
     def picture(handler: BaseHTTPRequestHandler) -> None:

@@ -305,9 +305,7 @@ def _is_object(phrase: NounPhrase, theme: NounPhrase | None) -> bool:
     return theme is None or phrase.head != theme.head or rank <= 5 or (phrase.plural and rank <= 8)
 
 
-def _said_before(
-    phrase: NounPhrase, here: set[str], wordings: dict[str, Counter[str]], found: Sequence[NounPhrase]
-) -> bool:
+def _said_before(phrase: NounPhrase, here: set[str], wordings: dict[str, Counter[str]], found: Sequence[NounPhrase]) -> bool:
     """Whether another word for it is listed: from this caption for "the roads", else from another caption."""
     group = nouns.SYNONYMS.get(phrase.head)
     if group is None or phrase.head in wordings:

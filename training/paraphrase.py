@@ -296,11 +296,7 @@ def _colour_question(head: str, found: Sequence[NounPhrase], rng: Chance) -> lis
     if any(phrase.plural != plural for phrase in found) or (head in _ALWAYS_GREEN and not coin(rng, 0.1)):
         return []
     name = nouns.PLURAL[head] if plural else head
-    question = (
-        choose(rng, forms.COLOUR)
-        .replace("{be}", "are" if plural else "is")
-        .replace("{do}", "do" if plural else "does")
-    )
+    question = choose(rng, forms.COLOUR).replace("{be}", "are" if plural else "is").replace("{do}", "do" if plural else "does")
     return [Asked(_form(question.replace("{a}", name), rng), colours.pop().replace("gray", "grey"), "color")]
 
 

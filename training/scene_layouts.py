@@ -206,9 +206,7 @@ def _forest(b: Builder) -> None:
     line = None
     if b.chance(0.6):
         line = b.add_line("river", 24, swing=9) if b.chance(0.3) else b.add_line("road", 20)
-    clearings = [
-        (b.rng.uniform(0.15, 0.85, 2) * b.size, float(b.rng.uniform(30, 50)) * b.u) for _ in range(b.number(0, 2))
-    ]
+    clearings = [(b.rng.uniform(0.15, 0.85, 2) * b.size, float(b.rng.uniform(30, 50)) * b.u) for _ in range(b.number(0, 2))]
     mask = np.ones_like(b.taken)
     for center, radius in clearings:
         mask &= (b.x - center[0]) ** 2 + (b.y - center[1]) ** 2 > radius**2

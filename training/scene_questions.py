@@ -289,9 +289,7 @@ def _place(scene: Scene, rng: np.random.Generator) -> Question | None:
     options = [(kind, cell) for kind in KINDS if (cell := place_of(scene, kind))]
     if scene.water_side and rng.random() < 0.3:
         noun = "sea" if scene.kind == "beach" else "water"
-        return Question(
-            pick(rng, _PLACE).format(k=noun, **{"is": "is", "does": "does"}), scene.water_side, "ab_position"
-        )
+        return Question(pick(rng, _PLACE).format(k=noun, **{"is": "is", "does": "does"}), scene.water_side, "ab_position")
     alone = [(kind, o, cell) for kind in KINDS for cell, o in lone_coloured(scene, kind)]
     if alone and rng.random() < 0.5:
         kind, thing, cell = alone[int(rng.integers(len(alone)))]

@@ -58,23 +58,17 @@ def scene_record(seed: int, split: str, scene: Scene | None = None, captions: in
         "greyscale": scene.greyscale,
         "captions": [caption(scene, rng) for _ in range(captions)],
         "aspects": aspects(scene, rng),
-        "questions": [
-            {"question": q.question, "answer": q.answer, "type": q.type} for q in questions(scene, rng)
-        ],
+        "questions": [{"question": q.question, "answer": q.answer, "type": q.type} for q in questions(scene, rng)],
         "truth": {
             "counts": {kind: scene.count(kind) for kind in KINDS if scene.count(kind)},
-            "objects": [
-                {"kind": o.kind, "colour": o.colour, "box": [round(v, 1) for v in o.box]} for o in scene.seen()
-            ],
+            "objects": [{"kind": o.kind, "colour": o.colour, "box": [round(v, 1) for v in o.box]} for o in scene.seen()],
             "lines": [{"name": line.name, "direction": line.direction} for line in scene.lines],
             "water_side": scene.water_side,
         },
     }
 
 
-def write_scenes(
-    folder: Path, split: str, count: int, seed: int, progress: Callable[[int, int], None] | None = None
-) -> Path:
+def write_scenes(folder: Path, split: str, count: int, seed: int, progress: Callable[[int, int], None] | None = None) -> Path:
     """Write `count` scenes as `folder/000000.png` … and `folder/scenes.jsonl`, all or nothing.
 
     Args:

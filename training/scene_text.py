@@ -124,9 +124,7 @@ def _objects(scene: Scene, rng: np.random.Generator) -> str:
     """The sentences of the object expert: what is there, how many, in which colour, where."""
     kinds = _there(scene)
     if not kinds:
-        return pick(
-            rng, ("There are no cars or houses in the image.", "There are no planes, ships or cars in the scene.")
-        )
+        return pick(rng, ("There are no cars or houses in the image.", "There are no planes, ships or cars in the scene."))
     rng.shuffle(kinds)
     placed = {k: cell for k in kinds if (cell := place_of(scene, k)) and rng.random() < 0.6}
     plain = [k for k in kinds if k not in placed]
@@ -191,9 +189,7 @@ def _relations(scene: Scene, rng: np.random.Generator) -> str:
         if side is None or any(a in s and b in s for s in sentences):
             continue
         verb = pick(rng, ("is", "lies") if scene.count(a) == 1 else ("are", "lie"))
-        sentences.append(
-            sentence(f"{_definite(scene, a, rng)} {verb} {pick(rng, RELATIONS[side])} {_definite(scene, b, rng)}")
-        )
+        sentences.append(sentence(f"{_definite(scene, a, rng)} {verb} {pick(rng, RELATIONS[side])} {_definite(scene, b, rng)}"))
     rng.shuffle(sentences)
     return " ".join(sentences[: 1 + int(rng.integers(3))])
 

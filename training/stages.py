@@ -168,9 +168,7 @@ def train_stage2(network: RSMoE, recipe: Recipe, material: Material, out: Path, 
     _read(parts, final)
 
 
-def train_composer(
-    network: RSMoE, recipe: Recipe, material: Material, out: Path, progress: Progress, *, resume: bool
-) -> None:
+def train_composer(network: RSMoE, recipe: Recipe, material: Material, out: Path, progress: Progress, *, resume: bool) -> None:
     """The composer, on reports of the experts as they are now; leaves `out/composer.safetensors`."""
     _add_adapters(network, [COMPOSER], recipe)
     parts = nn.ModuleDict({"llm": network.llm})

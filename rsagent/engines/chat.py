@@ -95,9 +95,7 @@ class ChatEngine:
         self._max_side = max_side
         self._images: OrderedDict[str, tuple[ImageFacts, str]] = OrderedDict()
         key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
-        self._client = ChatClient(
-            base_url, key, timeout_s=timeout_s, max_retries=max_retries, http_client=http_client
-        )
+        self._client = ChatClient(base_url, key, timeout_s=timeout_s, max_retries=max_retries, http_client=http_client)
 
     async def prepare(self, image: ImageSource) -> ImageFacts:
         """Read the picture and keep it in the form in which it is sent.

@@ -315,7 +315,11 @@ class LocalEngine:
 
         requests = [
             DecodeRequest(
-                self._prefix(prompt.expert, reading), prompt.text, prompt.expert, prompt.max_tokens, on_piece,
+                self._prefix(prompt.expert, reading),
+                prompt.text,
+                prompt.expert,
+                prompt.max_tokens,
+                on_piece,
                 json_schema=prompt.json_schema,
             )  # fmt: skip
             for prompt, reading, on_piece in asked

@@ -160,9 +160,7 @@ def read_ucm_captions(root: Path | str | None = None, *, drop_wrong: bool = True
     classes = _read_json(folder / "classes.json", dict[str, _UcmClass])
     files = _ImageFolder(folder / "imgs", folder / "dataset.json")
     return [
-        CaptionedImage(
-            files.path(image.filename), _captions(image), image.split, _ucm_class(classes, image.filename), "ucm"
-        )
+        CaptionedImage(files.path(image.filename), _captions(image), image.split, _ucm_class(classes, image.filename), "ucm")
         for image in published.images
         if not (drop_wrong and image.split == "train" and image.filename in UCM_WRONG_CAPTIONS)
     ]
@@ -203,9 +201,7 @@ def read_rsivqa_ucm(root: Path | str | None = None, *, drop_faulty: bool = True)
     for pair in _read_json(source, list[_SplitPair]):
         kind = rsivqa_type(pair.question)
         if kind is None:
-            raise UserError(
-                f"{source}: {pair.question[:80]!r} is no known type of question; remove it or add its wording"
-            )
+            raise UserError(f"{source}: {pair.question[:80]!r} is no known type of question; remove it or add its wording")
         faulty = is_faulty_question(pair.question)
         if not (faulty and drop_faulty and pair.split == "train"):
             path = files.path(pair.image)

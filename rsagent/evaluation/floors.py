@@ -104,8 +104,7 @@ def nearest(train: NDArray[np.floating[Any]], features: NDArray[np.floating[Any]
         raise ValueError(f"features {features.shape} cannot be compared with {train.shape}")
     there = _unit_rows(train)
     rows = [
-        np.argmax(_unit_rows(features[start : start + _CHUNK]) @ there.T, axis=1)
-        for start in range(0, len(features), _CHUNK)
+        np.argmax(_unit_rows(features[start : start + _CHUNK]) @ there.T, axis=1) for start in range(0, len(features), _CHUNK)
     ]
     return np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
 

@@ -30,9 +30,7 @@ class Metrics:
     def __init__(self, admission: Admission) -> None:
         """Count for the server behind `admission`."""
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "rsagent_requests", "Requests by route and status", ["route", "status"], registry=self.registry
-        )
+        self.requests = Counter("rsagent_requests", "Requests by route and status", ["route", "status"], registry=self.registry)
         self.seconds = Histogram(
             "rsagent_turn_seconds", "Seconds of a turn", ["task"], buckets=_BUCKETS, registry=self.registry
         )

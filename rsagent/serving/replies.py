@@ -32,9 +32,7 @@ class Reply:
             "rsagent": remarks(result),
         }
 
-    def chunks(
-        self, result: Caption | Answer, content: str | None, refusal: str | None, *, with_usage: bool
-    ) -> Iterator[str]:
+    def chunks(self, result: Caption | Answer, content: str | None, refusal: str | None, *, with_usage: bool) -> Iterator[str]:
         """The reply after its first chunk, as server-sent events, a word each; joined they are the content."""
         if refusal is not None:
             yield self.event({"refusal": refusal})

@@ -16,8 +16,7 @@ from rsagent.serving.protocol import RequestError, ResponseFormat
 
 _PARAM = "response_format.json_schema.schema"
 _NUMBERS = {
-    word: number
-    for number, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
+    word: number for number, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
 } | {"no": 0, "none": 0, "a": 1, "an": 1}
 _TRUTH = {"yes": True, "true": True, "no": False, "false": False}
 _SCALARS = ("string", "integer", "number", "boolean")

@@ -142,15 +142,11 @@ class _House:
             message = "content-type: send application/json"
             raise RequestError(415, message, param="content-type", code="unsupported_media_type")
         chat = parse_request(await _body(request, limits))
-        turn = read_turn(
-            chat, self.engine, style=self.options.style, max_turns=limits.turns, max_images=limits.images
-        )
+        turn = read_turn(chat, self.engine, style=self.options.style, max_turns=limits.turns, max_images=limits.images)
         check_format(chat.response_format, "caption" if turn.question is None else "answer")
         return chat, turn, await asyncio.to_thread(read_picture, turn, self.options.sources)
 
-    async def _turn(
-        self, chat: ChatRequest, turn: Turn, picture: bytes
-    ) -> tuple[Caption | Answer, str | None, str | None]:
+    async def _turn(self, chat: ChatRequest, turn: Turn, picture: bytes) -> tuple[Caption | Answer, str | None, str | None]:
         """The result, and the reply's content or refusal."""
         most = chat.most_tokens()
         async with self.admission.place():

@@ -88,9 +88,7 @@ def root(tmp_path: Path) -> Path:
     rows = []
     for n in range(40):
         (lr / "images" / f"{n}.jpg").write_bytes(b"pixels")
-        rows += [
-            {"image": f"{n}.jpg", "question": q, "answer": "no", "type": "presence", "sensor": "S2"} for q in "ab"
-        ]
+        rows += [{"image": f"{n}.jpg", "question": q, "answer": "no", "type": "presence", "sensor": "S2"} for q in "ab"]
     (lr / "qa.json").write_text(json.dumps(rows))
     for label in ("lake", "desert"):
         (tmp_path / "Folders" / label).mkdir(parents=True)

@@ -37,10 +37,7 @@ def test_join_keeps_the_order_and_drops_repeats() -> None:
     assert join(["an airport", "two planes and a road .", "the planes are on the road"]) == (
         "An airport. Two planes and a road. The planes are on the road."
     )
-    assert (
-        join(["two planes on the runway", "There are two planes .", "planes on a runway."])
-        == "Two planes on the runway."
-    )
+    assert join(["two planes on the runway", "There are two planes .", "planes on a runway."]) == "Two planes on the runway."
     assert join(["a port", "", "none"]) == "A port."
     assert join(["no cars on the road", "cars on the road"]) == "No cars on the road. Cars on the road."
     assert join([]) == ""

@@ -68,15 +68,11 @@ def test_what_agrees_is_no_conflict(theme: str, objects: str, relations: str) ->
 def test_counts_that_disagree() -> None:
     assert whats(object="two planes", relation="three planes in a row") == ["relations count 3 planes, objects 2"]
     assert whats(theme="an airport with five planes", object="two planes") == ["theme counts 5 planes, objects 2"]
-    assert whats(object="one ship", relation="many ships at the quay") == [
-        "relations count 3 or more ships, objects 1"
-    ]
+    assert whats(object="one ship", relation="many ships at the quay") == ["relations count 3 or more ships, objects 1"]
 
 
 def test_scenes_that_disagree() -> None:
-    assert whats(theme="an airport", object="This is a harbor with boats.") == [
-        "objects say harbor, theme says airport"
-    ]
+    assert whats(theme="an airport", object="This is a harbor with boats.") == ["objects say harbor, theme says airport"]
     assert whats(theme="a rural area", relation="fields in an urban area") == ["relations say urban, theme says rural"]
 
 

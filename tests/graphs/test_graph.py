@@ -417,9 +417,7 @@ async def test_a_run_does_not_resume_on_another_picture(picture: str, change: st
     checkpointer = saver()
     config: Any = {"configurable": {"thread_id": "1"}}
     with pytest.raises(EngineError):
-        await create_graph(scripted(failures={"route": "away"}), checkpointer=checkpointer).ainvoke(
-            {"image": picture}, config
-        )
+        await create_graph(scripted(failures={"route": "away"}), checkpointer=checkpointer).ainvoke({"image": picture}, config)
     if change == "gone":
         Path(picture).unlink()
     else:
@@ -484,9 +482,7 @@ async def test_parallel_callers_get_the_sequential_answers(picture: str) -> None
     def untimed(answer: Answer) -> Any:
         return answer.model_dump(exclude={"seconds": True, "evidence": {"__all__": {"seconds"}}})
 
-    assert (
-        sum(untimed(one["answer"]) == untimed(other) for one, other in zip(parallel, sequential, strict=True)) == 200
-    )
+    assert sum(untimed(one["answer"]) == untimed(other) for one, other in zip(parallel, sequential, strict=True)) == 200
 
 
 async def test_the_graphs_own_time_is_small(picture: str) -> None:

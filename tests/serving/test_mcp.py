@@ -81,9 +81,7 @@ async def test_a_root_folder_is_all_that_clients_see(picture: str) -> None:
 
 async def test_over_stdio(picture: str, tmp_path: Path) -> None:
     environment = {"RSAGENT_ENGINE": "scripted", "PYTHONPATH": os.getcwd(), "HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-    server = StdioServerParameters(
-        command=sys.executable, args=["-m", "rsagent", "mcp"], env=environment, cwd=str(tmp_path)
-    )
+    server = StdioServerParameters(command=sys.executable, args=["-m", "rsagent", "mcp"], env=environment, cwd=str(tmp_path))
     async with Client(server) as client:
         result = await client.call_tool("describe_image", {"image": picture})
         assert result.structured_content["theme"] == "This is a scripted scene."

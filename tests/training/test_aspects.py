@@ -230,6 +230,4 @@ def test_nothing_offered_nothing_said() -> None:
 def test_any_word_salad_gives_a_normal_form(words: list[str]) -> None:
     aspects = split_aspects(" ".join(words))
     for text in (aspects.theme, aspects.objects, aspects.relations):
-        assert text == "" or (
-            text.endswith(".") and text == text.lower() and "  " not in text and text.count(".") == 1
-        )
+        assert text == "" or (text.endswith(".") and text == text.lower() and "  " not in text and text.count(".") == 1)

@@ -64,9 +64,7 @@ def test_what_cannot_be_rephrased_stays() -> None:
 
 def test_city_or_countryside_gets_the_answer_of_its_form() -> None:
     rng = random.Random(1)
-    asked = {
-        rephrase(item("Is it a rural or an urban area", "rural", "rural_urban"), rng, 0.0)[:2] for _ in range(300)
-    }
+    asked = {rephrase(item("Is it a rural or an urban area", "rural", "rural_urban"), rng, 0.0)[:2] for _ in range(300)}
     answers = {question.lower().rstrip("?"): answer for question, answer in asked}
     assert answers["is this a city or the countryside"] == "countryside"
     assert answers["is this an urban area"] == "no"
@@ -76,9 +74,7 @@ def test_city_or_countryside_gets_the_answer_of_its_form() -> None:
 def asked_of(label: str, labels: tuple[str, ...] = (), times: int = 200) -> list[tuple[str, str, str]]:
     rng = random.Random(2)
     return [
-        tuple(one)
-        for _ in range(times)
-        for one in derived_questions(LabelledImage(HERE, label, "d", "train", labels), rng)
+        tuple(one) for _ in range(times) for one in derived_questions(LabelledImage(HERE, label, "d", "train", labels), rng)
     ]
 
 
@@ -89,9 +85,7 @@ def test_scene_classes_answer_truly() -> None:
     assert answers["is this a city or the countryside"] == "countryside"
     assert answers["is this a forest"] == "yes"
     assert answers["is this an airport"] == "no"
-    assert not any(
-        re.search(r"\ba park\b", question) and answer == "no" for question, answer, kind in asked if kind == "scene"
-    )
+    assert not any(re.search(r"\ba park\b", question) and answer == "no" for question, answer, kind in asked if kind == "scene")
     yes_no = Counter(answer for _, answer, kind in asked if kind == "scene" and answer in ("yes", "no"))
     assert derived_questions(LabelledImage(HERE, "no such class", "d", "train"), random.Random(0)) == []
     assert set(yes_no) == {"yes", "no"}
@@ -124,9 +118,7 @@ def captioned(*captions: str, label: str | None = "airport") -> CaptionedImage:
 def all_asked(image: CaptionedImage) -> set[tuple[str, str, str]]:
     rng = random.Random(0)
     return {
-        (one.question.lower().rstrip("?."), one.answer, one.type)
-        for _ in range(400)
-        for one in caption_questions(image, rng)
+        (one.question.lower().rstrip("?."), one.answer, one.type) for _ in range(400) for one in caption_questions(image, rng)
     }
 
 

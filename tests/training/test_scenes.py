@@ -42,9 +42,7 @@ def scenes() -> list[Scene]:
 def empty_scene(*objects: SceneObject, lines: tuple[Line, ...] = ()) -> Scene:
     """A parking lot that holds only what is given."""
     base = make_scene(np.random.default_rng(5), kind="parking lot")
-    return replace(
-        base, objects=objects, lines=lines, marks=(), clouds=(), many=frozenset(), greyscale=False, season=None
-    )
+    return replace(base, objects=objects, lines=lines, marks=(), clouds=(), many=frozenset(), greyscale=False, season=None)
 
 
 def thing(kind: str, x: float, y: float, colour: str | None = None, visible: float = 1.0) -> SceneObject:
