@@ -8,24 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from rsagent.chat.phrases import COLOURS, SIDES, SIZES, Noun, may_begin, nouns, pluralise, singularise, with_article
+from rsagent.chat.antecedents import Asked, by_role, fill_ones, fill_pronouns, newest_of, topic_of, without_fillers
+from rsagent.chat.phrases import COLOURS, SIDES, SIZES, Noun, nouns, pluralise, singularise, with_article
 from rsagent.chat.which import Reference, find_pictures
-from rsagent.errors import UserError
-
-
-@dataclass(frozen=True)
-class Asked:
-    """An earlier question of the conversation: as it was typed, as it was asked, and of which pictures (from 1).
-
-    `told` marks words of a description, which name things and ask nothing.
-    """
-
-    said: str
-    question: str
-    pictures: tuple[int, ...]
-    told: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,12 +25,6 @@ class Resolved:
     compares: bool = False
 
 
-_LEADING = re.compile(
-    r"^(?:and|ok|okay|hm+|well|so|no|yes|but|or|now|please|then|also|actually|right|sorry|thanks|great|good|i see|"
-    r"let me see|tell me|by the way|wait|oh|uh|er|alright|fine|cool|nice)\b(?:\s*[,.;:!-]+\s*|\s+)(?=\S)",
-    re.I,
-)
-_TRAILING = re.compile(r"[\s,]+(?:then|too|as well|also|by the way|please|though|now|instead)\s*(?=[?.!]*$)", re.I)
 _ABOUT = re.compile(
     r"^(?:what about|how about|same (?:question |thing )?(?:for|with)|the same (?:question )?(?:for|with)|i mean|i meant|"
     r"not .+?, but|what of|the ones? (?:with|of))\s+",
@@ -57,13 +38,6 @@ _TOPIC = re.compile(
 _REPEAT = re.compile(
     r"^(?:are you (?:really )?(?:sure|certain)|really|sure|is that (?:right|true|correct)|again|once more|repeat|"
     r"(?:the )?same(?: question| thing)?|(?:what|how)(?: about)?|i mean(?:t)?)[\s?.!]*$",
-    re.I,
-)
-# "it" that stands for nothing, or for the picture as a whole.
-_EXPLETIVE = re.compile(
-    r"\b(?:season|time of (?:year|day)|weather|type of image|kind of image)\b.*\bit\b|"
-    r"\bis it (?:true|possible|likely|cold|warm|hot|snowing|cloudy|winter|summer|autumn|spring|day|night|an?\b|"
-    r"in (?:colou?r|gr[ae]y))",
     re.I,
 )
 _SIDE = "|".join(SIDES)
@@ -101,15 +75,15 @@ def resolve(text: str, history: Sequence[Asked], current: int = 1, count: int = 
         UserError: a picture is named that is not there.
     """
     typed = " ".join(text.split())
-    core = _strip(typed)
+    core = without_fillers(typed)
     named = find_pictures(core, current, count, explicit_before=bool(history) and _names_a_picture(history[-1], history))
     core = named.text
     pictures = named.pictures or (current,)
     question = _complete(core, history, named)
-    if question == _strip(typed):
+    if question == without_fillers(typed):
         question = core
     question = _sentence(question)
-    return Resolved(question, pictures, _bones(question) != _bones(_strip(typed)), named.compares)
+    return Resolved(question, pictures, _bones(question) != _bones(without_fillers(typed)), named.compares)
 
 
 def _complete(core: str, history: Sequence[Asked], named: Reference) -> str:
@@ -137,16 +111,7 @@ def _complete(core: str, history: Sequence[Asked], named: Reference) -> str:
         core = own
     elif not _has_verb(re.sub(r"\s+(?:is|are)[\s?.!]*$", "", core)):
         return (_exchange(core, last) if last else None) or core
-    return _pronouns(_ones(core, history), history)
-
-
-def _strip(text: str) -> str:
-    """`text` without the words by which people begin and end a follow-up."""
-    before = None
-    while before != text:
-        before = text
-        text = _TRAILING.sub("", _LEADING.sub("", text, count=1)).strip()
-    return text
+    return fill_pronouns(fill_ones(core, history), history)
 
 
 def _drop_in_it(match: re.Match[str]) -> str:
@@ -177,7 +142,7 @@ def _own_words(core: str) -> str | None:
 
 def _about_topic(topic: str, rest: str, history: Sequence[Asked]) -> str:
     """Such as "the ships, are they left of the docks?": pronouns of the rest stand for the topic first."""
-    topic = _ones(topic, history)
+    topic = fill_ones(topic, history)
     about = Asked(topic, topic, history[-1].pictures)
     short = re.fullmatch(r"(?:how many|what colou?r|where)[\s?.!]*", rest, re.I)
     if short:
@@ -187,7 +152,7 @@ def _about_topic(topic: str, rest: str, history: Sequence[Asked]) -> str:
     if name and lead:
         first = re.compile(r"\b(?:it|they|that|those|them)\b(?! (?:\w+ )?" + re.escape(name[0].words) + ")", re.I)
         rest = first.sub(name[0].the(), rest, count=1)
-    return _pronouns(rest, history)
+    return fill_pronouns(rest, history)
 
 
 def _side_ellipsis(core: str, history: Sequence[Asked]) -> str | None:
@@ -215,7 +180,7 @@ def _side_ellipsis(core: str, history: Sequence[Asked]) -> str | None:
         if other.startswith("the "):
             after = f" {other}?"
         return f"{last[: relation.start()]}{side}{after}"
-    subject = _topic(history)
+    subject = topic_of(history)
     if subject is None:
         return None
     verb = "Are" if subject.plural else "Is"
@@ -238,7 +203,7 @@ def _wh_ellipsis(core: str, history: Sequence[Asked]) -> str | None:
     named = nouns(attribute["of"]) if attribute and attribute["of"] else []
     if attribute and attribute["of"] and (not named or re.match(r"what(?:'s| is| are) ", core, re.I)):
         return None
-    noun = named[0] if named else _newest(history, plural=True) if recent else _topic(history)
+    noun = named[0] if named else newest_of(history, plural=True) if recent else topic_of(history)
     if noun is None:
         return None
     kind = (attribute[1].lower().rstrip("s") if attribute else "") or (asked.lastgroup if asked else "") or "many"
@@ -320,118 +285,8 @@ def _agree(question: str, before: Noun, now: Noun) -> str:
     return question
 
 
-def _ones(core: str, history: Sequence[Asked]) -> str:
-    """Such as "the green one", "the one in the corner": of the kind that was spoken of last."""
-
-    def fill(match: re.Match[str]) -> str:
-        noun = _topic(history)
-        if noun is None or not (match[1] or match[2].lower().strip() in COLOURS | SIZES):
-            return match[0]
-        head = singularise(noun.head) if match[3].lower() == "one" else pluralise(noun.head)
-        return f"{match[1] or ''}{match[2]}{head}"
-
-    def some(match: re.Match[str]) -> str:
-        noun = _topic(history)
-        if noun is None:
-            return match[0]
-        return (
-            f"{match[1]} any {pluralise(noun.head)}"
-            if match[2].lower() == "any"
-            else f"{match[1]} {with_article(singularise(noun.head))}"
-        )
-
-    core = re.sub(r"\b(the )?((?:\w+ )?)(ones?)\b", fill, core, flags=re.I)
-    return re.sub(
-        r"\b((?:is|are) there|(?:do|can) you see) (any|one)\b"
-        r"(?= (?:to|on|in|at|near|above|below|left|right|beside|under)\b|[\s?.!]*$)",
-        some,
-        core,
-        flags=re.I,
-    )
-
-
-def _pronouns(core: str, history: Sequence[Asked]) -> str:
-    """`core` with what its pronouns stand for."""
-    core = re.sub(r"\b(that|those|these) (?=(\w+))", _demonstrative, core, flags=re.I)
-    identity = re.match(r"(?:is (?:that|this) an?|are (?:those|these)) (\w+)[\s?.!]*$", core, re.I)
-    if _EXPLETIVE.search(core) or (identity and identity[1].casefold() not in COLOURS | SIZES):
-        return core  # "it" is the picture, "those" are pointed at
-    own = {noun.head for noun in nouns(core)}
-    used: set[str] = set()
-
-    def fill(match: re.Match[str]) -> str:
-        word = match[0].lower()
-        plural = word in ("they", "them", "those", "these", "their")
-        newest = word in ("that", "those", "these") or bool(re.search(r"\bof $", core[: match.start()], re.I))
-        noun = (_newest if newest else _topic)(history, plural=plural, without=own | used)
-        if noun is None:
-            return match[0]
-        used.update((noun.head, singularise(noun.head), pluralise(noun.head)))
-        phrase = noun.the(plural)
-        return f"{phrase}'{'' if phrase.endswith('s') else 's'}" if word in ("its", "their") else phrase
-
-    pattern = r"\b(?:it|they|them|its|their|those|these)\b|\bthat\b(?=[\s?.!]*$| (?:is|are)\b)"
-    many = re.sub(r"\bhow many of (?:them|those|these)\b", lambda _: _how_many(history, own), core, flags=re.I)
-    if many != core:
-        return many
-    possessive = re.match(r"^what(?:'s| is| are) (?:its|their) (\w+)[\s?.!]*$", core, re.I)
-    if possessive:
-        noun = _topic(history)
-        return f"What is the {possessive[1]} of {noun.the()}?" if noun else core
-    return re.sub(pattern, fill, core, flags=re.I)
-
-
-def _how_many(history: Sequence[Asked], own: set[str]) -> str:
-    noun = _newest(history, plural=True, without=own)
-    return f"How many {pluralise(noun.head)}" if noun else "How many of them"
-
-
-def _demonstrative(match: re.Match[str]) -> str:
-    """In "that building" it is the building; in "those are" it stays a pronoun."""
-    identity = re.match(r"(?:is|are) $", match.string[: match.start()], re.I)  # "are those cars?"
-    return "the " if may_begin(match[2].casefold()) and not identity else match[0]
-
-
-def _topic(history: Sequence[Asked], plural: bool | None = None, without: set[str] | None = None) -> Noun | None:
-    """What the conversation is about: the subject of the last question, then its other things, then earlier ones.
-
-    In the last questions that name anything the asked number wins; otherwise the number is bent.
-    """
-    fallback: Noun | None = None
-    for asked in reversed(history):
-        ordered = _by_role(asked.question)
-        fitting = [noun for noun in ordered if not without or noun.head not in without]
-        if fitting:
-            fallback = fallback or fitting[0]
-            if plural is None:
-                return fitting[0]
-            exact = next((noun for noun in fitting if noun.plural == plural), None)
-            if exact is not None:
-                return exact
-            return replace(fallback) if fallback else None
-    return fallback
-
-
-def _newest(history: Sequence[Asked], plural: bool | None = None, without: set[str] | None = None) -> Noun | None:
-    """What was named last in the user's own words."""
-    for asked in reversed(history):
-        for text in (asked.said, asked.question):
-            fitting = [noun for noun in nouns(_strip(text), bare=True) if not without or noun.head not in without]
-            exact = [noun for noun in fitting if plural is None or noun.plural == plural]
-            if exact or fitting:
-                return (exact or fitting)[-1]
-    return None
-
-
-def _by_role(question: str) -> list[Noun]:
-    """The things of a question, its subject first."""
-    found = nouns(question)
-    swapped = re.match(r"^(?:on|in|from) (?:which|what) (?:side|direction|part) (?:of|from) |^seen from ", question, re.I)
-    return found[1:] + found[:1] if swapped and len(found) > 1 else found
-
-
 def _subject(question: str) -> Noun | None:
-    found = _by_role(question)
+    found = by_role(question)
     return found[0] if found else None
 
 
@@ -470,4 +325,4 @@ def _bones(text: str) -> str:
     return re.sub(r"[\W_]+", " ", text.casefold()).strip()
 
 
-__all__ = ["Asked", "Resolved", "UserError", "resolve"]
+__all__ = ["Asked", "Resolved", "resolve"]

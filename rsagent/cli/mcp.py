@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 def mcp(
     http: Annotated[bool, typer.Option("--http", help="Streamable HTTP at /mcp on loopback, in place of stdio.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port for --http; 0 takes any free one.")] = 8322,
-    root: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Read pictures below it alone.")] = None,
+    root: options.Root = None,
     allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Fetch pictures from public http(s) addresses.")] = False,
     style: options.Style = None,
     checkpoint: options.Checkpoint = None,
@@ -34,7 +33,7 @@ def mcp(
 ) -> None:
     """Serve MCP clients: describe_image, ask_image, compare_experts. Over stdio any local picture is read."""
     from rsagent.cli.runtime import run_async
-    from rsagent.errors import MissingExtra, SettingsError
+    from rsagent.errors import MissingExtra
     from rsagent.settings import Settings
     from rsagent.sources import SourcePolicy
 
@@ -42,8 +41,7 @@ def mcp(
         checkpoint=checkpoint, device=device, dtype=dtype, best=best or None, max_tokens=max_tokens, seed=seed,
         prompts=prompts, max_pixels=max_pixels, engine=engine, style=style,
     )  # fmt: skip
-    if root is not None and not root.is_dir():
-        raise SettingsError(f"--root: {root} is no folder; name one that holds pictures")
+    options.check_root(root)
     try:
         import mcp.server as _  # noqa: F401
     except ImportError as error:

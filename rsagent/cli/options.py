@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rsagent.errors import UserError
+from rsagent.errors import SettingsError, UserError
 
 Images = Annotated[list[str], typer.Argument(metavar="IMAGE|FOLDER|-", help="Pictures, folders of them, - for stdin.")]
 Image = Annotated[str, typer.Argument(metavar="IMAGE|-", help="A picture, or - for stdin.")]
@@ -24,10 +25,17 @@ Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of what is dra
 Prompts = Annotated[str | None, typer.Option(metavar="DIR", help="Folder whose default.yaml replaces our prompts.")]
 Bands = Annotated[str | None, typer.Option(metavar="R,G,B", help="Bands to show, counted from 1, such as 4,3,2.")]
 MaxPixels = Annotated[int | None, typer.Option(metavar="N", help="Larger pictures are refused, or read reduced.")]
-Engine = Annotated[str | None, typer.Option(metavar="local|sglang", help="Where the experts run.")]
+Engine = Annotated[str | None, typer.Option(metavar="local|sglang|openai", help="Where the experts run.")]
 Url = Annotated[str | None, typer.Option(metavar="URL", help="For --engine sglang: the server, or several with commas.")]
+Root = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Read pictures below it alone.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Plain = Annotated[bool, typer.Option("--plain", help="No colours and no frames; so it is when piped.")]
+
+
+def check_root(root: Path | None) -> None:
+    """Raise SettingsError where `--root` names no folder."""
+    if root is not None and not root.is_dir():
+        raise SettingsError(f"--root: {root} is no folder; name one that holds pictures")
 
 
 def parse_bands(text: str | None) -> tuple[int, ...] | None:

@@ -48,15 +48,14 @@ def serve(
 ) -> None:
     """Serve any OpenAI client: POST /v1/chat/completions with a picture. Ends on SIGTERM when all is answered."""
     from rsagent.cli.runtime import run_async
-    from rsagent.errors import MissingExtra, SettingsError
+    from rsagent.errors import MissingExtra
     from rsagent.settings import Settings
 
     settings = Settings.load(
         checkpoint=checkpoint, device=device, dtype=dtype, best=best or None, max_tokens=max_tokens, seed=seed,
         prompts=prompts, max_pixels=max_pixels, engine=engine, style=style,
     )  # fmt: skip
-    if root is not None and not root.is_dir():
-        raise SettingsError(f"--root: {root} is no folder; name one that holds pictures")
+    options.check_root(root)
     try:
         from rsagent.serving.run import LOOPBACK
         from rsagent.serving.web import Limits, ServeOptions
