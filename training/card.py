@@ -39,7 +39,7 @@ data's owners before using them otherwise. The code around them is Apache-2.0.
 
 ## How
 
-Recipe `{recipe.name}`, seed {recipe.seed}: the image encoder saw {recipe.encoder.samples:,} pictures, the base
+Recipe `{recipe.name}`, seed {recipe.seed}: {_encoder(recipe)}, the base
 {recipe.base.samples:,} images with their captions and questions, stage I {recipe.stage1.samples:,}, stage II
 {recipe.stage2.samples:,}. `training/recipes/{recipe.name}.yaml` in rsagent's repository says everything.
 
@@ -49,6 +49,12 @@ Places, words and objects outside the data above are unknown to it, and it does 
 mostly from rendered scenes. English, short sentences, 224 pixels. Not fit for decisions about people or property.
 Figures with their floors: rsagent's README.
 """
+
+
+def _encoder(recipe: Recipe) -> str:
+    if recipe.encoder is None:
+        return f"image encoder, Q-Former and LLM come from the checkpoint `{recipe.start}`"
+    return f"the image encoder saw {recipe.encoder.samples:,} pictures"
 
 
 def parameter_counts(network: RSMoE) -> dict[str, int]:

@@ -36,6 +36,7 @@ from rsagent.training.scene_store import SceneText, Thing
 Stage = Literal["base", "stage1", "stage2", "composer"]
 AspectTexts = dict[str, str]
 _COUNTS = ("count", "quantity")
+_PLACES = ("ab_position", "re_position")
 _FIELDS = {"theme": "theme", "object": "objects", "relation": "relations"}
 
 
@@ -91,13 +92,17 @@ class Picture:
 
 @dataclass
 class Corpus:
-    """Real pictures and rendered scenes with their words; `experts` in the paper's order."""
+    """Real pictures and rendered scenes with their words; `experts` in the paper's order.
+
+    Of a rendered scene the LLM answers `told` questions, and in `base` the Q-Former's heads learn from `looks` more.
+    """
 
     pictures: dict[str, list[Picture]]
     prompts: Prompts
     experts: tuple[str, ...]
     scene_share: float
     seed: int
+    told: int = 3
     looks: int = 0
 
     def sample(self, index: int, stage: Stage) -> list[Row]:
@@ -116,7 +121,7 @@ class Corpus:
         if not styles or (self.pictures.get("scenes") and rng.random() < self.scene_share):
             return rng.choice(self.pictures["scenes"])
         # a small data set is seen more often than its size says, a large one less
-        style = rng.choices(styles, [len(self.pictures[style]) ** 0.6 for style in styles])[0]
+        style = rng.choices(styles, [len(self.pictures[style]) ** 0.4 for style in styles])[0]
         return rng.choice(self.pictures[style])
 
     def _single_rows(self, picture: Picture, rng: random.Random, stage: Stage) -> Iterator[Row]:
@@ -126,8 +131,11 @@ class Corpus:
             yield self._caption_row(picture, rng, stage)
         if stage == "base" and rng.random() < 0.5:
             yield from self._aspect_row(picture, rng.choice(self.experts), rng, "single")
-        told, looks = (3, self.looks) if rendered else (2, self.looks // 4)  # of a real picture little is known
-        asked = _draw_questions(picture.published, picture.questions, told + (looks if stage == "base" else 0), rng)
+        told, looks = (self.told, self.looks) if rendered else (2, self.looks // 4)  # of a real picture little is known
+        first, others = picture.published, picture.questions
+        if rendered:  # "where" is slow to learn, and there are fewer such questions than others
+            first, others = ([one for one in others if (one.type in _PLACES) is placed] for placed in (True, False))
+        asked = _draw_questions(first, others, told + (looks if stage == "base" else 0), rng)
         for index, one in enumerate(asked):
             prompt = self.prompts.single_text("answer", one.question)
             row = _answer_row(picture, one, prompt, "single", rng)
@@ -194,13 +202,11 @@ def read_corpus(
     views: int,
     scene_share: float,
     seed: int,
-    looks: int = 0,
     only: str | None = None,
 ) -> tuple[Corpus, list[Path]]:
     """The training corpus, and the files whose features it expects, `views` rows each, before those of the scenes.
 
-    `looks` is how many questions an image has for the read-out alone in `base`; `only` keeps one caption data set ("ucm"
-    or "rsicd"), for measuring how one carries over to the other.
+    `only` keeps one caption data set ("ucm" or "rsicd"), for measuring how one carries over to the other.
 
     Raises:
         UserError: a data set is missing or damaged.
@@ -218,7 +224,7 @@ def read_corpus(
                 s.questions, things=s.things, masses=s.masses)
         for i, s in enumerate(scenes)
     ]  # fmt: skip
-    return Corpus(pictures, prompts, tuple(experts), scene_share, seed, looks), files
+    return Corpus(pictures, prompts, tuple(experts), scene_share, seed), files
 
 
 def training_images(root: Path) -> dict[str, list[CaptionedImage]]:

@@ -169,6 +169,9 @@ def train_encoder(recipe: Recipe, data: Path, out: Path, *, resume: bool = False
         encoder = ImageEncoder(recipe.image_size)
         encoder.load_state_dict(load_file(final))
         return encoder
+    settings = recipe.encoder
+    if settings is None:
+        raise ValueError(f"the recipe {recipe.name} trains no image encoder: it takes that of its start")
     parts, held = read_pictures(data), read_pictures(data, held_out=True)
     cache = out / "cache"
     bank = picture_bank([file for part in parts for file in part.files], recipe.image_size, cache)
@@ -176,7 +179,6 @@ def train_encoder(recipe: Recipe, data: Path, out: Path, *, resume: bool = False
     classes = {part.name: len(part.classes) for part in parts}
     classes |= {"scene": SCENE_CLASSES, "direction": DIRECTION_CLASSES}
     torch.manual_seed(recipe.seed)
-    settings = recipe.encoder
     task = EncoderTask(imagenet_encoder(recipe.image_size), classes, settings.frozen_stages)
     task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps = settings.samples // settings.batch

@@ -75,6 +75,7 @@ class StageRecipe(_Run):
     """One stage of training the language side: how many images, how fast."""
 
     scene_share: float = Field(default=0.4, ge=0, le=1)
+    told: int = Field(default=3, ge=1, description="questions a rendered scene that the LLM answers (base and stage I)")
     looks: int = Field(default=0, ge=0, description="further questions an image for the Q-Former's read-out alone (base)")
     lr: Rate = 1e-3
     warmup: float = Field(default=0.05, ge=0, le=1, description="share of the steps in which the learning rate rises")
@@ -98,11 +99,21 @@ class Recipe(_Part):
         default=None, description="train the language side on this caption set alone, to see how it carries over to the other"
     )
     network: NetworkRecipe = Field(default_factory=NetworkRecipe)
-    encoder: EncoderRecipe
+    start: str | None = Field(
+        default=None,
+        description="checkpoint folder, or 'tiny' for the embedded one: where encoders, LLM and tokenizer come from",
+    )
+    encoder: EncoderRecipe | None = Field(default=None, description="left out where `start` brings an image encoder")
     base: StageRecipe
     stage1: StageRecipe
     stage2: StageRecipe
     composer: ComposerRecipe
+
+    @model_validator(mode="after")
+    def _one_encoder(self) -> Recipe:
+        if (self.start is None) == (self.encoder is None):
+            raise ValueError("say either `encoder`, how the image encoder is trained, or `start`, the checkpoint it comes from")
+        return self
 
 
 def load_recipe(path: Path) -> Recipe:

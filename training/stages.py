@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments
 
 from rsagent.errors import UserError
-from rsagent.model.checkpoint import save_checkpoint
+from rsagent.model.checkpoint import EMBEDDED, load_checkpoint, save_checkpoint
 from rsagent.model.image_encoder import ImageEncoder
 from rsagent.model.network import COMPOSER, SINGLE, RSMoE
 from rsagent.prompts import load_prompts
@@ -74,8 +74,7 @@ def prepare(recipe: Recipe, data: Path, out: Path, encoder: ImageEncoder, progre
     texts = scene_texts(recipe.scenes, cache, lambda done, count: progress("scene texts", done, count))
     corpus, files = read_corpus(
         data, load_prompts(), recipe.network.experts, texts,
-        views=recipe.views, scene_share=recipe.base.scene_share, seed=recipe.seed, looks=recipe.base.looks,
-        only=recipe.captions,
+        views=recipe.views, scene_share=recipe.base.scene_share, seed=recipe.seed, only=recipe.captions,
     )  # fmt: skip
     bank = picture_bank(files, recipe.image_size, cache, lambda done, count: progress("pictures", done, count))
     real = feature_store(
@@ -99,11 +98,15 @@ def train_until(stage: Stage, recipe: Recipe, data: Path, out: Path, progress: P
     Returns:
         What `stage` left: its file, or the checkpoint folder.
     """
-    encoder = train_encoder(recipe, data, out, resume=resume)
+    start = start_of(recipe, out)
+    encoder = start.image_encoder if start else train_encoder(recipe, data, out, resume=resume)
     encoder.requires_grad_(False)
     material = prepare(recipe, data, out, encoder.eval(), progress)
     network = fresh_network(recipe, material.tokenizer, [s for s in material.corpus.pictures if s != "detailed"])
     network.image_encoder = encoder
+    if start:
+        network.vlm_encoder.load_state_dict(start.vlm_encoder.state_dict())
+        network.llm.load_state_dict(start.llm.state_dict())
     train_base(network, recipe, material, out, resume=resume)
     if stage == "base":
         return out / "base.safetensors"
@@ -116,8 +119,28 @@ def train_until(stage: Stage, recipe: Recipe, data: Path, out: Path, progress: P
     return out / "checkpoint"
 
 
+def start_of(recipe: Recipe, out: Path) -> RSMoE | None:
+    """The checkpoint a recipe goes on from, without its adapters; its tokenizer becomes the run's.
+
+    Raises:
+        UserError: it has other sizes than the recipe.
+        CheckpointError: it cannot be loaded.
+    """
+    if recipe.start is None:
+        return None
+    start = load_checkpoint(EMBEDDED if recipe.start == "tiny" else Path(recipe.start), adapters=[])
+    wanted = fresh_network(recipe, start.tokenizer, start.config.composer_styles)
+    for part in ("vlm_encoder", "llm"):
+        has, needs = ({name: t.shape for name, t in getattr(n, part).state_dict().items()} for n in (start, wanted))
+        if has != needs:
+            odd = sorted(name for name in has.keys() | needs.keys() if has.get(name) != needs.get(name))[0]
+            raise UserError(f"the recipe's network has other sizes than its start '{recipe.start}': see {part}.{odd}")
+    start.tokenizer.save_pretrained(out / "tokenizer")
+    return start
+
+
 def train_base(network: RSMoE, recipe: Recipe, material: Material, out: Path, *, resume: bool) -> None:
-    """The Q-Former and the LLM in full, from nothing; leaves `out/base.safetensors`."""
+    """The Q-Former and the LLM in full, from nothing or from the recipe's start; leaves `out/base.safetensors`."""
     final = out / "base.safetensors"
     network.router.requires_grad_(False)
     parts = nn.ModuleDict({"vlm_encoder": network.vlm_encoder, "llm": network.llm})
@@ -245,13 +268,12 @@ def _run(
         material.stores, material.tokenizer, material.answers, recipe.network.experts, adapters,
         sizes.max_words, sizes.queries_side,
     )  # fmt: skip
+    corpus = replace(material.corpus, scene_share=settings.scene_share, told=settings.told, looks=settings.looks)
     trainer = _StageTrainer(
         model=task,
         args=arguments,
         data_collator=collator,
-        train_dataset=Samples(
-            replace(material.corpus, scene_share=settings.scene_share, looks=settings.looks), stage, settings.samples
-        ),
+        train_dataset=Samples(corpus, stage, settings.samples),
     )
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(out / stage, resume=resume))
 

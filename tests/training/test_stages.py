@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 
 import rsagent.training.stages as stages
 from rsagent.errors import UserError
+from rsagent.model.checkpoint import save_checkpoint
 from rsagent.model.network import RSMoE
 from rsagent.model.vlm_encoder import ImageTokens
 from rsagent.training.corpus import Corpus, Row, Stage
@@ -432,3 +433,28 @@ def test_a_run_that_is_killed_in_every_stage_ends_as_if_it_had_not_been(start, t
     assert load_checkpoint(whole / "checkpoint").adapters == sorted(ADAPTERS)
     history = json.loads(next((whole / "encoder").glob("checkpoint-*/trainer_state.json")).read_text())["log_history"]
     assert history
+
+
+# --- a recipe that goes on from a checkpoint
+
+
+@pytest.fixture(scope="module")
+def was(recipe: Recipe, material: Material, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished run as a checkpoint folder."""
+    folder = tmp_path_factory.mktemp("was") / "checkpoint"
+    save_checkpoint(train(recipe, material, finished, resume=True), folder, half=False)
+    return folder
+
+
+def test_the_base_goes_on_from_a_checkpoint(recipe: Recipe, finished: Path, was: Path, tmp_path: Path):
+    """Encoders, LLM and tokenizer are those of the start; its adapters stay behind."""
+    start = stages.start_of(recipe.model_copy(update={"start": str(was), "encoder": None}), tmp_path)
+    assert start is not None and (tmp_path / "tokenizer" / "tokenizer.json").is_file()
+    assert same(start.llm.state_dict(), plain_llm(load_file(finished / "stage1.safetensors")))
+
+
+def test_a_start_of_other_sizes_is_refused(recipe: Recipe, was: Path, tmp_path: Path):
+    wider = recipe.network.model_copy(update={"llm_mlp": recipe.network.llm_mlp + 8})
+    later = recipe.model_copy(update={"start": str(was), "encoder": None, "network": wider})
+    with pytest.raises(UserError, match="other sizes than its start"):
+        stages.start_of(later, tmp_path)
