@@ -34,7 +34,7 @@ from rsagent.training.question_types import expert_of
 from rsagent.training.scene_questions import Points, Question
 from rsagent.training.scene_store import SceneText, Thing
 
-Stage = Literal["base", "stage1", "stage2", "composer"]
+Stage = Literal["base", "stage1", "stage2", "composer", "critical"]
 AspectTexts = dict[str, str]
 _COUNTS = ("count", "quantity")
 _ASKED_SHARE = 0.15
@@ -110,9 +110,12 @@ class Corpus:
     def sample(self, index: int, stage: Stage) -> list[Row]:
         """The rows of the `index`-th sample of a stage."""
         rng = random.Random(f"{self.seed} {stage} {index}")
-        picture = self.draw_picture(rng, answers=stage != "composer")
+        if stage == "critical":  # its targets are the references, all of them
+            picture = self.draw_picture(rng)
+            return [replace(self._composer_row(picture, rng), targets=tuple(picture.captions))]
         if stage == "composer":
-            return [self._composer_row(picture, rng)]
+            return [self._composer_row(self.draw_picture(rng), rng)]
+        picture = self.draw_picture(rng, answers=True)
         if stage == "stage2":  # of some pictures an expert has nothing to say and was asked nothing
             return list(self._moe_rows(picture, rng)) or [self._whole_row(picture, rng)]
         return list(self._single_rows(picture, rng, stage)) or [self._caption_row(picture, rng, stage)]
