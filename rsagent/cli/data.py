@@ -122,8 +122,7 @@ def _checked_lines(one: Checked) -> list[str]:
     counts = ", ".join(f"{part} {count:,}" for part, count in one.splits.items()) or "nothing"
     return [
         f"{one.name}: {one.path}",
-        f"  {one.images:,} images; items: {counts}",
+        f"  {one.images:,} images; items: {counts}{'' if one.problems else '; as published'}",
         *(f"  wrong: {problem}" for problem in one.problems),
         *(f"  note: {note}" for note in one.notes),
-        *([] if one.problems else ["  as published"]),
     ]

@@ -115,6 +115,11 @@ def _counts(about: Published, found: AnyReading) -> list[str]:
     if about.divided_here:
         listed = Counter({ALL: listed.total()})
     unit = "questions" if about.task == "answer" else "images"
+    if found.extract:
+        images = len({item.path for item in found.items})
+        return [
+            f"an extract: {listed.total():,} of {sum(about.splits.values()):,} {unit}, {images:,} of {about.images:,} images"
+        ]
     problems = [
         f"part {part}: {listed[part]:,} of {count:,} {unit}"
         if listed[part] < count

@@ -10,6 +10,7 @@ captions where UCM_captions/ is beside them, and can be read from that folder al
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rsagent.errors import UserError
@@ -118,4 +119,4 @@ def _beside(home: Path) -> Path:
 
 
 def _has_images(folder: Path) -> bool:
-    return any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in ImageFolder(folder).names)
+    return os.access(folder, os.R_OK) and any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in ImageFolder(folder).names)

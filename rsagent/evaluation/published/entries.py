@@ -131,7 +131,7 @@ _ENTRIES = (
         ("RSVQA_HR", "RSVQA-HR"), note="test_phili shows a city that is in no other part",
     ),
     Published(
-        "rsivqa", "answer", "RSIVQA: questions on images of UCM, Sydney, RSICD, HRRSD and DOTA", 37264, {"all": 111693},
+        "rsivqa", "answer", "RSIVQA: questions on images of UCM, Sydney, RSICD, HRRSD and DOTA", 37263, {"all": 111693},
         "test", "none stated; each source of images has its own terms", "https://github.com/spectralpublic/RSIVQA",
         ("the repository, which holds the questions", "the images, from each data set's own page"),
         ("RSIVQA/", "RSIVQA/UCM/ucm_vqa.txt, RSIVQA/UCM/ucm_res.txt", "RSIVQA/Sydney/sydney_vqa.txt",

@@ -31,6 +31,7 @@ class Reading(Generic[ItemT]):
         folders: the image folders.
         faults: known faults of the original, one line each; nothing that the user could mend.
         problems: what is wrong with this copy, one line each.
+        extract: it is a part that somebody took out of the published files, in another layout and with other parts.
     """
 
     source: Path
@@ -39,6 +40,7 @@ class Reading(Generic[ItemT]):
     folders: list[ImageFolder] = field(default_factory=list["ImageFolder"])
     faults: list[str] = field(default_factory=list[str])
     problems: list[str] = field(default_factory=list[str])
+    extract: bool = False
 
     def complete(self, split: str | None = None) -> list[ItemT]:
         """The items, of one part or of all.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,6 +17,8 @@ AnyReading: TypeAlias = Reading[CaptionedImage] | Reading[QuestionItem] | Readin
 
 def names_in(folder: Path) -> list[str]:
     """The data sets whose own folder this is, by its files alone; several may share one, and most folders hold none."""
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return []
     names: list[str] = []
     captions = karpathy.captions_name(folder)
     if captions is not None:
@@ -96,8 +99,7 @@ def read_layout(name: str, home: Path, split: str | None = None, *, drop: bool =
         case "rsvqa-hr":
             return rsvqa.list_rsvqa(home, "HR", split)
         case "rsivqa":
-            texts = rsivqa.rsivqa_home(home)
-            return rsivqa.list_rsivqa(texts, drop_faulty=drop) if texts else rsivqa.list_rsivqa_extract(home, drop_faulty=drop)
+            return rsivqa.list_rsivqa(home, drop_faulty=drop)
         case "vrsbench-captions":
             return vrsbench.list_vrsbench_captions(home, split)
         case "vrsbench-vqa":

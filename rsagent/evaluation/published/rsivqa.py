@@ -81,20 +81,22 @@ def parse_line(line: str) -> Line | None:
 
 
 def list_rsivqa(home: Path, *, drop_faulty: bool = True) -> Reading[QuestionItem]:
-    """RSIVQA; types are read off the wording: theme, presence, count, location, color.
+    """RSIVQA, or the extract where `home` holds that; types are read off the wording: theme, presence, count, location, color.
 
     `drop_faulty` leaves the questions that name no object out of the training part; the others keep them, marked `faulty`.
     """
-    beside = home.parent if (home.parent / "README.md").is_file() and home.parent.name == "RSIVQA" else home
-    reading = Reading[QuestionItem](home / "*" / "*.txt")
+    texts = rsivqa_home(home)
+    if texts is None:
+        return list_rsivqa_extract(home, drop_faulty=drop_faulty)
+    reading = Reading[QuestionItem](texts)
     folders: dict[str, tuple[ImageFolder, dict[str, str]]] = {}
     absent: dict[str, int] = {}
     for source in _SOURCES:
-        if not (home / source.file).is_file():
+        if not (texts / source.file).is_file():
             reading.problems.append(f"{source.file} is missing")
             continue
         if source.home not in folders:
-            place = beside.parent / source.home
+            place = home.parent / source.home
             folders[source.home] = image_folder(place, source.images), caption_splits(place)
         files, splits = folders[source.home]
         if not files.names:
@@ -102,7 +104,7 @@ def list_rsivqa(home: Path, *, drop_faulty: bool = True) -> Reading[QuestionItem
                 home / source.file
             )
             continue
-        _read_source(reading, home / source.file, files, splits, drop_faulty)
+        _read_source(reading, texts / source.file, files, splits, drop_faulty)
     reading.problems += [f"no images in ../{place}: {count:,} questions cannot be asked" for place, count in absent.items()]
     reading.folders = [files for files, _ in folders.values() if files.names]
     _note_faulty(reading, drop_faulty)
@@ -117,8 +119,7 @@ def list_rsivqa_extract(home: Path, *, drop_faulty: bool = True) -> Reading[Ques
     """
     source = home / EXTRACT
     files = image_folder(home, "imgs")
-    reading = Reading[QuestionItem](source, folders=[files])
-    reading.faults.append("an extract: the questions of UCM/ucm_res.txt alone")
+    reading = Reading[QuestionItem](source, folders=[files], extract=True)
     for pair in read_json(source, list[_Pair]):
         kind = rsivqa_type(pair.question)
         if kind is None:

@@ -121,8 +121,8 @@ def _list_extract(home: Path, resolution: Resolution) -> Reading[QuestionItem]:
     source = home / "qa.json"
     files = image_folder(home, "images")
     name = f"rsvqa_{resolution.lower()}"
-    reading = Reading[QuestionItem](source, folders=[files])
-    reading.faults.append("an extract: its questions are split by image, not as the authors split theirs")
+    reading = Reading[QuestionItem](source, folders=[files], extract=True)
+    reading.faults.append("its questions are split by image, not as the authors split theirs")
     for pair in read_json(source, list[_Pair]):
         part = hash_split(name, pair.image, train=0.6, val=0.2)
         path = files.find(pair.image)
