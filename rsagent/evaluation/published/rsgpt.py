@@ -83,5 +83,5 @@ def list_rsieval_questions(home: Path) -> Reading[QuestionItem]:
             else:
                 reading.items.append(QuestionItem(path, pair.question, pair.answer, pair.type, "test", "rsieval-vqa"))
     if empty:
-        reading.faults.append(f"{empty} {'question is' if empty == 1 else 'questions are'} empty and left out")
+        reading.faults.append(f"questions that are empty and left out: {empty}")
     return reading
