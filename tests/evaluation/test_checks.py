@@ -63,7 +63,7 @@ def test_images_that_are_missing_empty_or_listed_nowhere(tmp_path: Path) -> None
     home = layouts.ucm_captions(tmp_path)
     (home / "imgs" / "1.tif").unlink()
     (home / "imgs" / "801.tif").write_bytes(b"")
-    layouts.write_images(home / "imgs", "77.tif")
+    layouts.write_images(home / "imgs", "77.tif", "._1.tif", "Thumbs.db")
     report = check(home)
     assert found(report, "1 listed image is missing: 1.tif")
     assert found(report, "1 image file is empty: 801.tif")

@@ -67,7 +67,7 @@ def read_everything(name: str, root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.integers(0, 20), max_size=6), other=VALUES)
 def test_a_file_with_one_thing_changed(name: str, steps: list[int], other: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -77,7 +77,7 @@ def test_a_file_with_one_thing_changed(name: str, steps: list[int], other: Any) 
         read_everything(name, root)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.binary(max_size=200))
 def test_a_file_of_any_bytes(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
