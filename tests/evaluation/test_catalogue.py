@@ -19,6 +19,7 @@ from rsagent.evaluation.published.catalogue import (
     ten_type,
     ten_types,
 )
+from rsagent.evaluation.published.rsgpt import read_rsicap
 from rsagent.training.question_types import QUESTION_EXPERT
 from tests.evaluation import layouts
 
@@ -154,6 +155,13 @@ def test_vrsbench_reads_tags_and_keeps_types_in_one_spelling(tmp_path: Path) -> 
     ]
     captions = open_dataset("vrsbench-captions", tmp_path, "train").items
     assert [item.captions for item in captions if isinstance(item, CaptionedImage)] == [("A quay.",)]
+
+
+def test_rsicap_is_all_for_training(tmp_path: Path) -> None:
+    layouts.rsicap(tmp_path)
+    assert list(open_dataset("rsicap", tmp_path, "train").items) == read_rsicap(tmp_path)
+    with pytest.raises(UserError, match="no part 'test': choose from train, all"):
+        open_dataset("rsicap", tmp_path, "test")
 
 
 def test_rsieval_leaves_the_empty_question_out(tmp_path: Path) -> None:

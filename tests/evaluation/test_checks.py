@@ -94,7 +94,7 @@ def test_captions_and_parts_that_are_not_as_published(tmp_path: Path) -> None:
     report = check(home)
     assert found(report, "1 image has a caption without a word: 1.tif")
     assert found(report, "1 image has not five captions: 1.tif")
-    assert found(report, "part 'dev' is none of train, val, test, all: 1 items")
+    assert found(report, "1 part is no published one: 'dev' (1)")
 
 
 @pytest.mark.usefixtures("small")

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from rsagent.evaluation.published.files import Reading, image_folder, read_json
-from rsagent.evaluation.published.records import CaptionedImage, QuestionItem
+from rsagent.evaluation.published.records import CaptionedImage, QuestionItem, data_root
 
 
 class _Caption(BaseModel):
@@ -51,6 +51,11 @@ def list_rsicap(home: Path) -> Reading[CaptionedImage]:
         else:
             reading.items.append(CaptionedImage(path, (row.text_output,), "train", None, "rsicap"))
     return reading
+
+
+def read_rsicap(root: Path | str | None = None) -> list[CaptionedImage]:
+    """RSICap: 2,585 crops of DOTA, one long caption each, all of it for training (RSIEval is its test)."""
+    return list_rsicap(data_root(root) / "RSICap").complete()
 
 
 def list_rsieval_captions(home: Path) -> Reading[CaptionedImage]:
