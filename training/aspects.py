@@ -1,7 +1,7 @@
 """Captions divided into the three aspects that the experts learn: theme, objects, relations.
 
 The paper's authors divided theirs with a language model; here rules do it, so that it can be repeated and checked.
-Noun phrases are found around the nouns of `rsagent.training.nouns`; then
+Noun phrases are found around the nouns of `rsagent.evaluation.nouns`; then
 
 - the theme is the noun phrase that says what scene it is ("a dense residential area."),
 - the objects are the things seen, with number and colour ("two planes and many green trees."),
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rsagent.evaluation.wording import clean_caption
-from rsagent.training import nouns
+from rsagent.evaluation import nouns
 from rsagent.training.chance import Chance, choose
 
 MAX_OBJECTS = 6
