@@ -116,8 +116,8 @@ def noun_phrases(sentence: str) -> list[NounPhrase]:
     found: list[NounPhrase] = []
     i = 0
     while i < len(words):
-        length, head = _head_at(words, i)
-        modifier = head == " ".join(words[i : i + length]) and _head_at(words, i + length)[1] is not None
+        length, head = nouns.head_at(words, i)
+        modifier = head == " ".join(words[i : i + length]) and nouns.head_at(words, i + length)[1] is not None
         if head is None or modifier:  # "forest" in "forest trees" is no thing of its own
             i += max(1, length)
             continue
@@ -126,14 +126,6 @@ def noun_phrases(sentence: str) -> list[NounPhrase]:
             found.append(phrase)
         i += length
     return _attach_attributes(found, words)
-
-
-def _head_at(words: Sequence[str], i: int) -> tuple[int, str | None]:
-    for length in range(min(nouns.LONGEST_HEAD, len(words) - i), 0, -1):
-        head = nouns.HEADS.get(" ".join(words[i : i + length]))
-        if head is not None:
-            return length, head
-    return 1, None
 
 
 def _phrase(words: Sequence[str], at: int, length: int, head: str, floor: int) -> NounPhrase | None:

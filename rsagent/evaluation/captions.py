@@ -8,6 +8,7 @@ stands in a table is scored as a set of its own.
 
 from __future__ import annotations
 
+import math
 import subprocess
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ from rsagent.evaluation.intervals import Figure, bootstrap, bootstrap_mean
 _PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())
 """Tokens that the COCO caption evaluation leaves out, in its spelling; `-lrb-` in lower case stays, as it does there."""
 _ORDERS = 4
+_TINY, _SMALL = 1e-15, 1e-9
 _SECONDS = 600
 _tokens: dict[str, str] = {}  # sentences met so far: every row of a table is scored against the same references
 _lock = threading.Lock()
@@ -150,14 +152,22 @@ def _bleu_counts(said: dict[str, list[str]], true: dict[str, list[str]]) -> NDAr
 
 
 def _bleu(counts: NDArray[np.int64]) -> tuple[float, float, float, float]:
-    """BLEU-1 to 4 of the images whose counts are given, with the brevity penalty of their total length."""
+    """BLEU-1 to 4 of the images whose counts are given, with the brevity penalty of their total length.
+
+    Two tiny numbers keep pycocoevalcap from dividing by nothing. They stand here too, so that figures are identical to its
+    own: where no four words match, its BLEU-4 is not quite 0.
+    """
     total = counts.sum(axis=0).astype(np.float64)
     correct, guess, (said, closest) = total[:_ORDERS], total[_ORDERS : 2 * _ORDERS], total[2 * _ORDERS :]
     if said == 0:
         return 0.0, 0.0, 0.0, 0.0
-    precision = np.divide(correct, guess, out=np.zeros(_ORDERS), where=guess > 0)
-    penalty = float(np.exp(min(0.0, 1.0 - closest / said)))
-    means = [float(np.prod(precision[:k]) ** (1 / k)) * penalty for k in range(1, _ORDERS + 1)]
+    ratio = (float(said) + _TINY) / (float(closest) + _SMALL)
+    penalty = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
+    means: list[float] = []
+    product = 1.0
+    for k in range(_ORDERS):
+        product *= (float(correct[k]) + _TINY) / (float(guess[k]) + _SMALL)
+        means.append(product ** (1 / (k + 1)) * penalty)
     return means[0], means[1], means[2], means[3]
 
 
