@@ -17,7 +17,7 @@ from rsagent.errors import UserError
 from rsagent.evaluation.answers import normalise_answer, same_answer
 from rsagent.evaluation.intervals import Figure, bootstrap, bootstrap_mean
 from rsagent.evaluation.matchers import close_count, match
-from rsagent.evaluation.question_types import family_of
+from rsagent.evaluation.question_types import Family, family_of
 
 __all__ = ["COUNT_TYPES", "QuestionScores", "close_count", "normalise_answer", "same_answer", "score_questions"]
 
@@ -52,6 +52,7 @@ def score_questions(
     types: Sequence[str],
     images: Sequence[Hashable] | None = None,
     *,
+    families: Sequence[Family] | None = None,
     n: int = 1000,
     seed: int = 0,
 ) -> QuestionScores:
@@ -62,6 +63,7 @@ def score_questions(
         truths: the true answers.
         types: the type of each question, such as presence or count.
         images: which image each question is about; the questions of one are resampled together. None: one each.
+        families: which matcher scores each; None: as its type says.
         n: how many times the bootstrap draws.
         seed: of the draws.
 
@@ -74,9 +76,8 @@ def score_questions(
     if not len(predictions) == len(truths) == len(types) == len(groups):
         lengths = (len(predictions), len(truths), len(types), len(groups))
         raise UserError(f"answers, true answers, types and images differ in number: {', '.join(map(str, lengths))}")
-    found = [
-        match(said, true, family_of(kind, true)) for said, true, kind in zip(predictions, truths, types, strict=True)
-    ]
+    matchers = families or [family_of(kind, true) for kind, true in zip(types, truths, strict=True)]
+    found = [match(said, true, family) for said, true, family in zip(predictions, truths, matchers, strict=True)]
     by_type: dict[str, list[int]] = {}
     for row, name in enumerate(types):
         by_type.setdefault(name, []).append(row)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rsagent.evaluation.caption_floors import LOOKUP, Seen, caption_floors
-from rsagent.evaluation.captions import CaptionScores, score_captions
+from rsagent.evaluation.captions import CaptionScores, Meteor, score_captions
 from rsagent.evaluation.datasets import CaptionedImage, holdout, read_rsicd, read_ucm_captions
 from rsagent.evaluation.intervals import Figure, bootstrap_mean
 from rsagent.evaluation.readout import Encoder, fit_readout, pooled_features
@@ -144,10 +144,11 @@ def _table(
 ) -> Table:
     """Every row scored on `images` alone; only the first row is judged."""
     references = {image.path.name: list(image.captions) for image in images}
-    scores = {
-        name: score_captions({key: captions[key] for key in references}, references, meteor=run.meteor)
-        for name, captions in said.items()
-    }
+    with Meteor() as program:
+        scores = {
+            name: score_captions({key: captions[key] for key in references}, references, meteor=run.meteor and program)
+            for name, captions in said.items()
+        }
     rows = [
         Row(name, _figures(score, scores[LOOKUP], run.seed), asked if place == 0 else {})
         for place, (name, score) in enumerate(scores.items())
