@@ -17,7 +17,7 @@ from pathlib import Path
 from rsagent import Caption, RSAgent
 from rsagent.errors import RSAgentError
 from rsagent.evaluation.captions import CaptionScores, score_captions
-from rsagent.evaluation.datasets import CaptionedImage, data_root
+from rsagent.evaluation.published.records import CaptionedImage, data_root
 from rsagent.training.corpus import held_out_images
 
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from rsagent import RSAgent
 from rsagent.engines.base import Engine
 from rsagent.errors import RSAgentError
-from rsagent.evaluation.datasets import data_root
 from rsagent.evaluation.caption_floors import Seen
+from rsagent.evaluation.published.records import data_root
 from rsagent.evaluation.readout import Encoder, load_encoder
 from rsagent.evaluation.run import Run, open_single, say
 from rsagent.evaluation.run_captions import CaptionSet, caption_sets, run_captions, see

@@ -21,8 +21,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rsagent.evaluation.wording import clean_caption
 from rsagent.evaluation import nouns
+from rsagent.evaluation.wording import clean_caption
 from rsagent.training.chance import Chance, choose
 
 MAX_OBJECTS = 6
@@ -346,7 +346,7 @@ def _close(text: str) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Print a random sample of training captions and their aspects."""
-    from rsagent.evaluation.datasets import read_rsicd, read_ucm_captions
+    from rsagent.evaluation.published.karpathy import read_rsicd, read_ucm_captions
 
     root, count = arguments[0], int(arguments[1])
     rng = random.Random(int(arguments[2]) if len(arguments) > 2 else 0)

@@ -13,17 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from rsagent.evaluation.datasets import (
-    CaptionedImage,
-    QuestionItem,
-    as_labelled,
-    clean_caption,
-    holdout,
-    read_rsicd,
-    read_rsivqa_ucm,
-    read_ucm_captions,
-    read_ucm_multilabels,
-)
+from rsagent.evaluation.published.karpathy import read_rsicd, read_ucm_captions, read_ucm_multilabels
+from rsagent.evaluation.published.records import CaptionedImage, QuestionItem, as_labelled, holdout
+from rsagent.evaluation.published.rsivqa import read_rsivqa_ucm
+from rsagent.evaluation.wording import clean_caption
 from rsagent.prompts import Prompts
 from rsagent.schemas import Task
 from rsagent.training.aspects import merge_aspects

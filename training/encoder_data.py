@@ -17,15 +17,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from rsagent.evaluation.datasets import (
-    CaptionedImage,
-    clean_caption,
-    holdout,
-    read_class_folders,
-    read_rsicd,
-    read_ucm_captions,
-    read_ucm_multilabels,
-)
+from rsagent.evaluation.published.class_folders import read_class_folders
+from rsagent.evaluation.published.karpathy import read_rsicd, read_ucm_captions, read_ucm_multilabels
+from rsagent.evaluation.published.records import CaptionedImage, holdout
+from rsagent.evaluation.wording import clean_caption
 from rsagent.training.pictures import augment, normalise
 from rsagent.training.render import render
 from rsagent.training.scene_model import COLOURS, DIRECTIONS, KINDS, SCENES, annotate, visible_center

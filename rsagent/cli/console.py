@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+import time
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -72,6 +73,19 @@ def counting(total: int, console: Console | None) -> Generator[Callable[[], None
     with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as progress:
         task = progress.add_task("", total=total)
         yield lambda: progress.advance(task)
+
+
+class SlowProgress:
+    """Says on stderr how far a step is, every few seconds, and when it is done."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def __call__(self, name: str, done: int, count: int) -> None:
+        """Tell that `done` of `count` are done."""
+        if done == count or time.monotonic() - self.last > 5:
+            self.last = time.monotonic()
+            say(f"{name}: {done:,} of {count:,}")
 
 
 def quiet_libraries() -> None:

@@ -48,7 +48,9 @@ def eval_() -> None:
 
 @app.command()
 def run(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="rsicd, rsivqa, scenes-captions, ...; see rsagent data list.")],
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="rsicd, rsivqa, scenes-captions, ...; see rsagent data list.")
+    ],
     split: Annotated[str, typer.Option(metavar="PART", help="test, val+test, ...; the usual one if left out.")] = "",
     model: Annotated[
         str | None, typer.Option("--model", "--checkpoint", metavar="FOLDER|NAME", help="Checkpoint, or the chat model's name.")
@@ -238,14 +240,18 @@ def show(tables: Sequence[Table], as_json: bool, plain: bool) -> None:
     if as_json:
         result_json(to_data(tables))
         return
-    console = terminal() if decorated(plain) else Console(width=_WIDE, markup=False, emoji=False, highlight=False, no_color=True)
+    console = (
+        terminal() if decorated(plain) else Console(width=_WIDE, markup=False, emoji=False, highlight=False, no_color=True)
+    )
     for table in tables:
         print_table(table, console)
 
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="A B ...", help="Folders of runs on one set; A is held against the others.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="A B ...", help="Folders of runs on one set; A is held against the others.")
+    ],
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The page with pictures; comparison.html in A's folder if left out.")
     ] = None,
@@ -266,7 +272,9 @@ def compare(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path] | None, typer.Argument(metavar="[RUN ...]", help="Folders of runs; all of --runs if left out.")] = None,
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="[RUN ...]", help="Folders of runs; all of --runs if left out.")
+    ] = None,
     folder: Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Where runs are looked for.")] = RUNS,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the pages go.")] = Path("docs/results"),
 ) -> None:

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from rsagent import __version__
-from rsagent.cli import ask, caption, chat, config, doctor, eval, experts, explain, mcp, model, serve, sessions, train
+from rsagent.cli import ask, caption, chat, config, data, doctor, eval, experts, explain, mcp, model, serve, sessions, train
 from rsagent.cli.console import quiet_libraries, say
 from rsagent.errors import RSAgentError
 
@@ -86,6 +86,7 @@ app.add_typer(experts.app, name="experts")
 app.command()(doctor.doctor)
 app.add_typer(config.app, name="config")
 app.add_typer(train.app, name="train")
+app.add_typer(data.app, name="data")
 app.add_typer(eval.app, name="eval")
 app.command()(serve.serve)
 app.command()(mcp.mcp)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from rsagent.cli.console import result, say
+from rsagent.cli.console import SlowProgress, result
 from rsagent.errors import MissingExtra, UserError
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def scenes(
     """Render scenes. Pictures with captions and questions that are true by construction."""
     from rsagent.training.scene_sets import write_scenes
 
-    report = _Report()
+    report = SlowProgress()
     result([str(write_scenes(out, split, count, seed, lambda done, of: report("scenes", done, of)))])
 
 
@@ -84,7 +83,7 @@ def _train(stage: Literal["base", "stage1", "stage2"], recipe: str, data: Path |
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, datefmt="%H:%M:%S")
     from rsagent.training.stages import train_until
 
-    result([str(train_until(stage, chosen, data, folder, _Report(), resume=resume))])
+    result([str(train_until(stage, chosen, data, folder, SlowProgress(), resume=resume))])
 
 
 def _recipe_path(recipe: str) -> Path:
@@ -109,15 +108,3 @@ def _out_folder(out: Path | None, recipe: Recipe, resume: bool) -> Path:
     except OSError as error:
         raise UserError(f"--out: {folder} cannot be made: {error.strerror}") from error
     return folder
-
-
-class _Report:
-    """Says on stderr how far a step is, every few seconds."""
-
-    def __init__(self) -> None:
-        self.last = time.monotonic()
-
-    def __call__(self, name: str, done: int, count: int) -> None:
-        if done == count or time.monotonic() - self.last > 5:
-            self.last = time.monotonic()
-            say(f"{name}: {done:,} of {count:,}")

@@ -64,6 +64,6 @@ async def conduct(
             blind = texts_of(chosen, kept_blind, troubles_blind)
             complete = complete and troubles_blind.empty
         note = "" if complete else f"PARTIAL: {len(kept)} of {len(chosen.items)} items were answered in full."
-        tables = score_set(chosen, folder.name, Said(texts, blind, note), see(chosen), meteor=meteor, seed=seed)
+        tables = score_set(chosen, Said(texts, blind, note), see(chosen), meteor=meteor, seed=seed)
         folder.finish(tables, complete)
     return Conducted(tables, complete)

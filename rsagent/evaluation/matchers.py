@@ -40,7 +40,9 @@ def match(prediction: str, truth: str, family: Family) -> Match:
 
 _YES = frozenset("yes yeah yep true correct indeed certainly definitely".split())
 _NO = frozenset("no nope false incorrect none not never neither nothing without absent cannot".split())
-_THERE_IS = re.compile(r"^(?:there|it|they|this|that|we|i|image|picture) (?:(?:is|are|does|do|has|have)(?:nt)?|cant?|shows?|contains?)\b")
+_THERE_IS = re.compile(
+    r"^(?:there|it|they|this|that|we|i|image|picture) (?:(?:is|are|does|do|has|have)(?:nt)?|cant?|shows?|contains?)\b"
+)
 
 
 def _polarity(text: str) -> bool | None:
@@ -280,9 +282,7 @@ def _open(said: str, true: str) -> bool:
     polarity = _polarity(said), _polarity(true)
     if None not in polarity and normalise_answer(true).split()[0] in _YES | _NO:
         return polarity[0] == polarity[1]
-    ours, theirs = (
-        {_singular(word) for word in normalise_answer(text).split() if word not in _STOP} for text in (said, true)
-    )
+    ours, theirs = ({_singular(word) for word in normalise_answer(text).split() if word not in _STOP} for text in (said, true))
     return bool(ours) and ours == theirs
 
 
@@ -297,4 +297,3 @@ _LENIENT: Mapping[Family, Callable[[str, str], bool]] = {
     "direction": _direction,
     "open": _open,
 }
-

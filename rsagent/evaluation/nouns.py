@@ -163,7 +163,6 @@ def head_at(words: Sequence[str], i: int) -> tuple[int, str | None]:
     return 1, None
 
 
-
 NUMBERS = "two three four five six seven eight nine ten eleven twelve dozens".split()
 PLURAL_WORDS = frozenset(NUMBERS) | {"many", "several", "some", "few", "lots", "both", "various", "numerous"}
 DETERMINERS = frozenset(

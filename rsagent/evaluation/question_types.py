@@ -7,6 +7,9 @@ from typing import Literal
 Family = Literal["yes_no", "count", "color", "scene", "position", "relative", "area", "direction", "open"]
 """What a matcher understands of an answer."""
 
+COUNT_TYPES = frozenset({"count", "quantity", "object quantity"})
+"""The question types whose answers are numbers of things, as RSIVQA and RSVQA, RSIEval and VRSBench call them."""
+
 _FAMILIES: dict[str, Family] = {
     "quantity": "count",
     "count": "count",

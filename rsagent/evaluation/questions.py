@@ -17,12 +17,9 @@ from rsagent.errors import UserError
 from rsagent.evaluation.answers import normalise_answer, same_answer
 from rsagent.evaluation.intervals import Figure, bootstrap, bootstrap_mean
 from rsagent.evaluation.matchers import close_count, match
-from rsagent.evaluation.question_types import Family, family_of
+from rsagent.evaluation.question_types import COUNT_TYPES, Family, family_of
 
-__all__ = ["COUNT_TYPES", "QuestionScores", "close_count", "normalise_answer", "same_answer", "score_questions"]
-
-COUNT_TYPES = frozenset({"count", "quantity"})
-"""The question types whose answers are numbers of things, as RSIVQA and RSVQA, and RSIEval, call them."""
+__all__ = ["QuestionScores", "close_count", "normalise_answer", "same_answer", "score_questions"]
 
 
 @dataclass(frozen=True)

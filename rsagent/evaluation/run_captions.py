@@ -11,8 +11,9 @@ import numpy as np
 
 from rsagent.evaluation.caption_floors import LOOKUP, Seen, caption_floors
 from rsagent.evaluation.captions import CaptionScores, Meteor, score_captions
-from rsagent.evaluation.datasets import CaptionedImage, holdout, read_rsicd, read_ucm_captions
 from rsagent.evaluation.intervals import Figure, bootstrap_mean
+from rsagent.evaluation.published.karpathy import read_rsicd, read_ucm_captions
+from rsagent.evaluation.published.records import CaptionedImage, holdout
 from rsagent.evaluation.readout import Encoder, fit_readout, pooled_features
 from rsagent.evaluation.run import Picture, Run, caption_all, single_captions
 from rsagent.evaluation.table import Asked, Column, Row, Table

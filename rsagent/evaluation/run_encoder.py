@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rsagent.evaluation.caption_floors import Seen
 from rsagent.evaluation.intervals import Figure, bootstrap_mean
 from rsagent.evaluation.run import Run
-from rsagent.evaluation.caption_floors import Seen
 from rsagent.evaluation.run_captions import CaptionSet
 from rsagent.evaluation.table import Asked, Column, Row, Table
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rsagent.evaluation.datasets import QuestionItem, read_rsivqa_ucm
 from rsagent.evaluation.floors import QuestionPrior, derangement
 from rsagent.evaluation.intervals import Figure, bootstrap_mean
+from rsagent.evaluation.published.records import QuestionItem
+from rsagent.evaluation.published.rsivqa import read_rsivqa_ucm
 from rsagent.evaluation.questions import QuestionScores, score_questions
 from rsagent.evaluation.run import Picture, Question, Run, answer_all, single_answers
 from rsagent.evaluation.table import Asked, Column, Row, Table

@@ -35,12 +35,11 @@ class Said:
     note: str = ""
 
 
-def score_set(chosen: EvaluationSet, model: str, said: Said, seen: Seen | None, *, meteor: bool, seed: int) -> list[Table]:
+def score_set(chosen: EvaluationSet, said: Said, seen: Seen | None, *, meteor: bool, seed: int) -> list[Table]:
     """All tables of one run.
 
     Args:
         chosen: the set.
-        model: what the model's row is called.
         said: what it said.
         seen: features of its own image encoder, None where it has none at hand.
         meteor: METEOR too.
@@ -52,20 +51,18 @@ def score_set(chosen: EvaluationSet, model: str, said: Said, seen: Seen | None, 
     title = f"{chosen.name}, {chosen.split}"
     note = " ".join(part for part in (chosen.note, said.note) if part)
     if chosen.task == "caption":
-        tables = _caption_tables(chosen, title, model, said, seen, meteor, seed)
+        tables = _caption_tables(chosen, title, said, seen, meteor, seed)
     else:
         tables = _question_tables(chosen, title, said, seen, seed)
     return [replace(table, note=" ".join(part for part in (note, table.note) if part)) for table in tables]
 
 
-def _caption_tables(
-    chosen: EvaluationSet, title: str, model: str, said: Said, seen: Seen | None, meteor: bool, seed: int
-) -> list[Table]:
+def _caption_tables(chosen: EvaluationSet, title: str, said: Said, seen: Seen | None, meteor: bool, seed: int) -> list[Table]:
     keys = [item.key for item in chosen.items]
     labels = [item.label for item in chosen.items]
     train = [(item.label, item.truths) for item in chosen.train]
-    captions = {model: dict(zip(keys, said.texts, strict=True))}
-    captions |= caption_floors(keys, labels, captions[model], train, seen, seed)
+    captions = {MODEL: dict(zip(keys, said.texts, strict=True))}
+    captions |= caption_floors(keys, labels, captions[MODEL], train, seen, seed)
     references = {item.key: list(item.truths) for item in chosen.items}
     with Meteor() as program:
         scores = {name: score_captions(texts, references, meteor=meteor and program) for name, texts in captions.items()}
@@ -83,18 +80,18 @@ def _caption_tables(
     return [
         Table(f"{title}: captions", ngrams, rows),
         Table(f"{title}: things named, length, wording", [*named, *further], facts_rows, _THINGS_NOTE),
-        _against(f"{title}: {model} against its floors, CIDEr", scores, model, seed),
+        _against(f"{title}: the model against its floors, CIDEr", scores, seed),
     ]
 
 
 _THINGS_NOTE = "Things are known nouns, synonyms together, held against all references."
 
 
-def _against(title: str, scores: Mapping[str, CaptionScores], model: str, seed: int) -> Table:
+def _against(title: str, scores: Mapping[str, CaptionScores], seed: int) -> Table:
     found = {
-        name: difference(scores[model].cider_per_image, score.cider_per_image, seed=seed)
+        name: difference(scores[MODEL].cider_per_image, score.cider_per_image, seed=seed)
         for name, score in scores.items()
-        if name != model
+        if name != MODEL
     }
     return difference_table(title, {f"over {name}": one for name, one in found.items()})
 
@@ -102,8 +99,7 @@ def _against(title: str, scores: Mapping[str, CaptionScores], model: str, seed: 
 def difference_table(title: str, found: Mapping[str, Difference], digits: int = 3) -> Table:
     """A row a difference, with the permutation test's p and the verdict in words."""
     rows = [
-        Row(name, {"difference": one.figure, "p": Figure(one.p, one.figure.n)}, note=one.verdict)
-        for name, one in found.items()
+        Row(name, {"difference": one.figure, "p": Figure(one.p, one.figure.n)}, note=one.verdict) for name, one in found.items()
     ]
     columns = [Column("difference", digits=digits), Column("p", digits=4)]
     return Table(title, columns, rows, "Paired: bootstrap over images, permutation test of 10,000 changes of sides.")

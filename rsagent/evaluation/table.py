@@ -122,6 +122,14 @@ def _row(data: Mapping[str, Any]) -> Row:
     return Row(data["name"], figures, asked, data["note"])
 
 
+def cells(table: Table) -> list[tuple[str, list[str]]]:
+    """Each row's name with its note, and its figures and n as they are printed."""
+    return [
+        (row.name + (f" ({row.note})" if row.note else ""), [*(_cell(row, column) for column in table.columns), _count(row)])
+        for row in table.rows
+    ]
+
+
 def below_floor(tables: Iterable[Table]) -> list[str]:
     """One line for each figure that misses its floor."""
     return [

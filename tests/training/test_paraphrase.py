@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rsagent.evaluation.datasets import CaptionedImage, LabelledImage, QuestionItem
+from rsagent.evaluation.published.records import CaptionedImage, LabelledImage, QuestionItem
 from rsagent.training.paraphrase import caption_questions, derived_questions, in_digits, rephrase
 from rsagent.training.question_types import QUESTION_EXPERT, expert_of
 from rsagent.training.scene_classes import SCENE_CLASSES

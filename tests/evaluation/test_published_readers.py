@@ -12,21 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsagent.errors import UserError
-from rsagent.evaluation.datasets import (
-    QuestionItem,
-    as_labelled,
-    clean_caption,
-    data_root,
-    hash_split,
-    holdout,
-    read_class_folders,
-    read_rsicd,
-    read_rsivqa_ucm,
-    read_rsvqa,
-    read_ucm_captions,
-    read_ucm_multilabels,
-)
-from rsagent.evaluation.wording import is_faulty_question, rsivqa_type
+from rsagent.evaluation.published.class_folders import read_class_folders
+from rsagent.evaluation.published.karpathy import read_rsicd, read_ucm_captions, read_ucm_multilabels
+from rsagent.evaluation.published.records import QuestionItem, as_labelled, data_root, hash_split, holdout
+from rsagent.evaluation.published.rsivqa import read_rsivqa_ucm
+from rsagent.evaluation.published.rsvqa import read_rsvqa
+from rsagent.evaluation.wording import clean_caption, is_faulty_question, rsivqa_type
 
 REAL = os.environ.get("RSAGENT_DATA")
 needs_data = pytest.mark.skipif(not REAL, reason="needs the public data sets: set RSAGENT_DATA to their folder")
