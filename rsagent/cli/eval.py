@@ -48,9 +48,7 @@ def eval_() -> None:
 
 @app.command()
 def run(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="rsicd, rsivqa, scenes-captions, ...; see rsagent data list.")
-    ],
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="rsicd, rsivqa, scenes-captions, ...: rsagent data list.")],
     split: Annotated[str, typer.Option(metavar="PART", help="test, val+test, ...; the usual one if left out.")] = "",
     model: Annotated[
         str | None, typer.Option("--model", "--checkpoint", metavar="FOLDER|NAME", help="Checkpoint, or the chat model's name.")
@@ -278,7 +276,7 @@ def report(
     folder: Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Where runs are looked for.")] = RUNS,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the pages go.")] = Path("docs/results"),
 ) -> None:
-    """Write the pages of results: Markdown from stored runs, one page a set. Runs that are not finished are left out, by name."""
+    """Write the pages of results: Markdown from stored runs, one page a set; unfinished runs are left out by name."""
     from rsagent.evaluation.report import write_report
 
     found = write_report(list(runs or ()) or sorted(path.parent for path in folder.glob("*/run.json")), out)

@@ -15,7 +15,7 @@ from rsagent.evaluation.captions import score_captions
 from rsagent.evaluation.intervals import Figure
 from rsagent.evaluation.matchers import Match, match
 from rsagent.evaluation.paired import Difference, difference
-from rsagent.evaluation.question_types import COUNT_TYPES, family_of
+from rsagent.evaluation.question_types import COUNT_TYPES, Family, family_of
 from rsagent.evaluation.questions import score_questions
 from rsagent.evaluation.run_folder import RunFolder
 from rsagent.evaluation.scoring import LENIENT, MACRO, MICRO, STRICT, difference_table
@@ -121,7 +121,7 @@ def _answers(title: str, letters: str, records: Sequence[Sequence[dict[str, Any]
     truths = [str(record["truths"][0]) for record in records[0]]
     kinds = [str(record["type"]) for record in records[0]]
     images = [str(record["image"]) for record in records[0]]
-    families = [family_of(kind, truth) for kind, truth in zip(kinds, truths, strict=True)]
+    families: list[Family] = [family_of(kind, truth) for kind, truth in zip(kinds, truths, strict=True)]
     types = [truth if kind == "class" else kind for kind, truth in zip(kinds, truths, strict=True)]
     said = [[str(record["text"]) for record in of] for of in records]
     scores = [score_questions(texts, truths, types, images, families=families, seed=seed) for texts in said]

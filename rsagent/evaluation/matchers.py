@@ -116,7 +116,8 @@ _COLOURS: Mapping[str, str] = {
         "red": "red reddish crimson maroon", "green": "green greenish", "blue": "blue bluish navy cyan turquoise azure",
         "yellow": "yellow yellowish golden gold", "orange": "orange", "purple": "purple violet magenta", "pink": "pink",
         "brown": "brown brownish", "beige": "beige tan khaki cream sandy",
-        "colour": "color colour colored coloured colourful colorful", "panchromatic": "panchromatic grayscale greyscale monochrome",
+        "colour": "color colour colored coloured colourful colorful",
+        "panchromatic": "panchromatic grayscale greyscale monochrome",
     }.items()
     for word in words.split()
 }  # fmt: skip
@@ -173,7 +174,8 @@ _SCENES: Mapping[str, str] = {
 _DENSITIES = {"dense": "dense", "medium": "medium", "sparse": "sparse", "high": "dense", "low": "sparse"}
 _GENERIC = frozenset("area areas zone district region place scene land density building buildings site".split())
 _SCENE_LEAD = re.compile(
-    r"^(?:(?:it|this|that|there|theme|main theme|image|picture|photo|scene)(?: (?:of|in) (?:this )?(?:image|picture|photo|scene))?"
+    r"^(?:(?:it|this|that|there|theme|main theme|image|picture|photo|scene)"
+    r"(?: (?:of|in) (?:this )?(?:image|picture|photo|scene))?"
     r" (?:is|are|shows?|seems to be|depicts?|looks like) )?(?:(?:picture|photo|image|view|scene|part|kind) of )?"
 )
 _SCENE_TAIL = re.compile(r" (?:with|and|near|next to|beside|surrounded|where|in|on|along|which|that|by|at)\b.*$")
@@ -272,8 +274,8 @@ def _direction(said: str, true: str) -> bool:
 
 
 _STOP = frozenset(
-    """is are was were be it its this that there they of in on at to and or with for by as some any very most mostly image picture
-    scene photo""".split()
+    """is are was were be it its this that there they of in on at to and or with for by as some any very most mostly image
+    picture scene photo""".split()
 )
 
 

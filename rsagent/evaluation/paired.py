@@ -59,7 +59,7 @@ def difference(
     figure = bootstrap_mean(gain, groups, n=n, seed=seed)
     if gain.size == 0:
         return Difference(figure, 1.0)
-    sums = np.bincount(group_numbers(groups, gain.size), weights=gain)
+    sums: NDArray[np.float64] = np.bincount(group_numbers(groups, gain.size), weights=gain).astype(np.float64)
     return Difference(figure, _permutation_p(sums, permutations, seed))
 
 

@@ -79,18 +79,18 @@ def _part(text: str) -> set[str] | frozenset[str] | None:
     words = [word for word in _WORD.findall(text) if word not in _FILLERS]
     if len(words) == 1 and _BARE_DIAGONAL.fullmatch(words[0]):
         return {"diagonal"}
-    cells: set[str] = set()
+    told: set[str] = set()
     row = column = ""
     centred = False
     for word in words:
         if word in _ROW_OF:
             if row:
-                cells.add(_cell(row, column, centred))
+                told.add(_cell(row, column, centred))
                 row, column, centred = "", "", False
             row = _ROW_OF[word]
         elif word in _COLUMN_OF:
             if column:
-                cells.add(_cell(row, column, centred))
+                told.add(_cell(row, column, centred))
                 row, column, centred = "", "", False
             column = _COLUMN_OF[word]
         elif word in _CENTRES:
@@ -100,8 +100,8 @@ def _part(text: str) -> set[str] | frozenset[str] | None:
         else:
             return None
     if row or column or centred:
-        cells.add(_cell(row, column, centred))
-    return cells
+        told.add(_cell(row, column, centred))
+    return told
 
 
 def _cell(row: str, column: str, centred: bool) -> str:

@@ -17,7 +17,8 @@ from rsagent.evaluation.run_folder import RunFolder, write_whole
 from rsagent.evaluation.table import Table, to_markdown
 
 _SHOWN = (
-    "engine", "checkpoint", "model", "style", "decoding", "max_tokens", "dtype", "seed", "soft_prompts", "limit", "prompts", "items",
+    "engine", "checkpoint", "model", "style", "decoding", "max_tokens", "dtype", "seed", "soft_prompts", "limit",
+    "prompts", "items",
 )  # fmt: skip
 _USUAL: Mapping[str, Any] = {"soft_prompts": "own", "dtype": "auto", "decoding": "default"}
 INDEX = "README.md"
