@@ -79,3 +79,4 @@ get("filters").addEventListener("submit", (event) => event.preventDefault());
 get("more").addEventListener("click", more);
 filter();
 document.documentElement.dataset.ready = "yes";
+document.documentElement.dataset.readyMs = Math.round(performance.now());
