@@ -36,7 +36,7 @@ async def test_each_image_gets_the_soft_prompts_of_its_partner_and_keeps_all_els
     plain = [await soft_prompts(engine, seed) for seed in range(4)]
     by_digest = partners(PICTURES, 0, max_pixels=MAX_PIXELS)
     engine.ablate("shuffled", by_digest)
-    own = engine.network.config.soft_prompts
+    own = engine.network.config.router.soft_prompts
     for seed in range(4):
         prefix, gate = await soft_prompts(engine, seed)
         facts = await engine.prepare(picture(seed))
@@ -50,6 +50,6 @@ async def test_each_image_gets_the_soft_prompts_of_its_partner_and_keeps_all_els
 async def test_zero_takes_them_away(engine):
     engine.ablate("zero")
     prefix, _ = await soft_prompts(engine, 1)
-    own = engine.network.config.soft_prompts
+    own = engine.network.config.router.soft_prompts
     assert not prefix[-own:].any()
     assert prefix[:-own].any()
