@@ -53,7 +53,7 @@ def test_another_configuration_is_one_line(cli, toy):
     [
         (("rsicdd",), "did you mean rsicd?"),
         (("ucm-captions", "--split", "tset", "--data", "."), "has no part 'tset'"),
-        (("ucm-captions", "--data", "."), "no folder UCM_captions"),
+        (("ucm-captions", "--data", "."), "no ucm-captions there"),
         (("ucm-captions",), "no data folder"),
         (("compare", "a"), "two runs or more"),
         (("compare", "a", "b"), "no run lies there"),
