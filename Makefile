@@ -14,7 +14,7 @@ export TOKENIZERS_PARALLELISM ?= false
 ALLOCATOR := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=268435456
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow sglang-env test-servers lint typecheck default-model evaluate speed wheel-check clean
+.PHONY: help demo test test-slow sglang-env test-servers lint typecheck default-model evaluate evaluator speed wheel-check clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ default-model: $(VENV)/.installed-dev  ## train the default checkpoint from the 
 
 evaluate: $(VENV)/.installed-dev  ## the quality table of the default checkpoint (needs RSAGENT_DATA)
 	$(BIN)/python scripts/evaluate_default.py
+
+evaluator: $(VENV)/.installed-dev  ## what the evaluator itself is worth
+	$(BIN)/python scripts/measure_evaluation.py
 
 speed: $(VENV)/.installed-dev  ## the latency table of the default checkpoint
 	$(BIN)/python scripts/measure_speed.py

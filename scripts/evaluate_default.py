@@ -21,10 +21,11 @@ from pathlib import Path
 from rsagent import RSAgent
 from rsagent.engines.base import Engine
 from rsagent.errors import RSAgentError
+from rsagent.evaluation.caption_floors import Seen
 from rsagent.evaluation.published.records import data_root
 from rsagent.evaluation.readout import Encoder, load_encoder
 from rsagent.evaluation.run import Run, open_single, say
-from rsagent.evaluation.run_captions import CaptionSet, Seen, caption_sets, run_captions, see
+from rsagent.evaluation.run_captions import CaptionSet, caption_sets, run_captions, see
 from rsagent.evaluation.run_encoder import run_encoder
 from rsagent.evaluation.run_questions import run_questions
 from rsagent.evaluation.run_scenes import run_scenes

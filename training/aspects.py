@@ -1,7 +1,7 @@
 """Captions divided into the three aspects that the experts learn: theme, objects, relations.
 
 The paper's authors divided theirs with a language model; here rules do it, so that it can be repeated and checked.
-Noun phrases are found around the nouns of `rsagent.training.nouns`; then
+Noun phrases are found around the nouns of `rsagent.evaluation.nouns`; then
 
 - the theme is the noun phrase that says what scene it is ("a dense residential area."),
 - the objects are the things seen, with number and colour ("two planes and many green trees."),
@@ -21,8 +21,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from rsagent.evaluation import nouns
 from rsagent.evaluation.wording import clean_caption
-from rsagent.training import nouns
 from rsagent.training.chance import Chance, choose
 
 MAX_OBJECTS = 6
@@ -116,8 +116,8 @@ def noun_phrases(sentence: str) -> list[NounPhrase]:
     found: list[NounPhrase] = []
     i = 0
     while i < len(words):
-        length, head = _head_at(words, i)
-        modifier = head == " ".join(words[i : i + length]) and _head_at(words, i + length)[1] is not None
+        length, head = nouns.head_at(words, i)
+        modifier = head == " ".join(words[i : i + length]) and nouns.head_at(words, i + length)[1] is not None
         if head is None or modifier:  # "forest" in "forest trees" is no thing of its own
             i += max(1, length)
             continue
@@ -126,14 +126,6 @@ def noun_phrases(sentence: str) -> list[NounPhrase]:
             found.append(phrase)
         i += length
     return _attach_attributes(found, words)
-
-
-def _head_at(words: Sequence[str], i: int) -> tuple[int, str | None]:
-    for length in range(min(nouns.LONGEST_HEAD, len(words) - i), 0, -1):
-        head = nouns.HEADS.get(" ".join(words[i : i + length]))
-        if head is not None:
-            return length, head
-    return 1, None
 
 
 def _phrase(words: Sequence[str], at: int, length: int, head: str, floor: int) -> NounPhrase | None:

@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from rsagent.evaluation import nouns
 from rsagent.evaluation.published.records import CaptionedImage, LabelledImage, QuestionItem
-from rsagent.training import nouns
 from rsagent.training import question_forms as forms
 from rsagent.training.aspects import NounPhrase, normalise, noun_phrases
 from rsagent.training.chance import Chance, choose, coin

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from rsagent import __version__
-from rsagent.cli import ask, caption, chat, config, data, doctor, experts, explain, mcp, model, serve, sessions, train
+from rsagent.cli import ask, caption, chat, config, data, doctor, eval, experts, explain, mcp, model, serve, sessions, train
 from rsagent.cli.console import quiet_libraries, say
 from rsagent.errors import RSAgentError
 
@@ -87,6 +87,7 @@ app.command()(doctor.doctor)
 app.add_typer(config.app, name="config")
 app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")
+app.add_typer(eval.app, name="eval")
 app.command()(serve.serve)
 app.command()(mcp.mcp)
 

@@ -49,7 +49,7 @@ async def open_agent(settings: Settings, bands: Sequence[int] | None) -> AsyncGe
 
     prompts = prompts_for(settings)
     prompts.caption_instruction(settings.style)  # an unknown style is refused before anything is loaded
-    engine = await asyncio.to_thread(_load_engine, settings, prompts, bands)
+    engine = await asyncio.to_thread(load_engine, settings, prompts, bands)
     async with RSAgent(
         engine, prompts=prompts, max_tokens=settings.max_tokens, expert_timeout_s=settings.expert_timeout_s
     ) as agent:
@@ -94,7 +94,13 @@ def check_picture(source: str | bytes, settings: Settings, bands: Sequence[int] 
     load_image(source, bands=bands, max_pixels=settings.max_pixels)
 
 
-def _load_engine(settings: Settings, prompts: Prompts, bands: Sequence[int] | None) -> Engine:
+def load_engine(settings: Settings, prompts: Prompts, bands: Sequence[int] | None) -> Engine:
+    """The engine that `settings` name.
+
+    Raises:
+        UserError: the checkpoint or the script cannot be used.
+        EngineError: the engine cannot start.
+    """
     if settings.engine == "scripted":
         from rsagent.engines.scripted import ScriptedEngine
 

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from rsagent.engines.worker import BatchWorker, tell
 from rsagent.errors import EngineError, ImageLost, SettingsError
@@ -135,7 +135,7 @@ class LocalEngine:
         bands: Sequence[int] | None = None,
         max_pixels: int = MAX_PIXELS,
         llm: bool = True,
-    ) -> LocalEngine:
+    ) -> Self:
         """Load a checkpoint folder, or the embedded default.
 
         Without `llm` it prepares, routes and explains, and `prefix` says what an expert elsewhere has to read.

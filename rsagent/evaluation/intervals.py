@@ -61,7 +61,7 @@ def bootstrap_mean(
     array = np.asarray(values, dtype=np.float64)
     if array.size == 0:
         return Figure(float("nan"), 0)
-    members = _group_numbers(groups, array.size)
+    members = group_numbers(groups, array.size)
     sums = np.bincount(members, weights=array)
     sizes = np.bincount(members).astype(np.float64)
     rng = np.random.default_rng(seed)
@@ -73,7 +73,8 @@ def bootstrap_mean(
     return Figure(float(array.mean()), int(array.size), low, high)
 
 
-def _group_numbers(groups: Sequence[Hashable] | None, size: int) -> NDArray[np.int64]:
+def group_numbers(groups: Sequence[Hashable] | None, size: int) -> NDArray[np.int64]:
+    """A number from 0 up for each of `size` items, the same for items of one group; without groups each its own."""
     if groups is None:
         return np.arange(size)
     if len(groups) != size:

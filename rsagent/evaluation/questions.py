@@ -1,87 +1,46 @@
-"""Scoring answers to questions: what counts as the same answer, and how many are right, for each type of question.
+"""Scores of answers to questions: how many are right, strictly and leniently, overall and for each type of question.
 
-*Strict* is the figure that is reported: the two answers are equal once case, punctuation, articles and the way a
-number is written are set aside. It is no substring test: "car park" is not "car". *Lenient count* lets a number be
-10 % off and is only ever shown beside it.
+The matchers are those of `rsagent.evaluation.matchers`. Two averages are given and named: *micro* is the share of all
+questions that are answered right, *macro* the mean of the types' shares, in which a type of three questions weighs as
+much as one of three hundred.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rsagent.errors import UserError
-from rsagent.evaluation.intervals import Figure, bootstrap_mean
+from rsagent.evaluation.answers import normalise_answer, same_answer
+from rsagent.evaluation.intervals import Figure, bootstrap, bootstrap_mean
+from rsagent.evaluation.matchers import close_count, match
+from rsagent.evaluation.question_types import COUNT_TYPES, Family, family_of
 
-COUNT_TYPES = frozenset({"count", "quantity"})
-"""The question types whose answers are numbers of things, as RSIVQA and RSVQA, and RSIEval, call them."""
-LENIENCE = 0.10
-
-_ARTICLES = frozenset({"a", "an", "the"})
-_ONES = "one two three four five six seven eight nine".split()
-_TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_VALUES = {word: value for value, word in enumerate(["zero", *_ONES, *_TEENS])} | {
-    word: 10 * value for value, word in enumerate(_TENS, start=2)
-}
-
-
-def _number_words() -> re.Pattern[str]:
-    """A number below a million in words, as long as it can be: "two three" are two of them."""
-    ones, teens, tens = ("|".join(words) for words in (_ONES, _TEENS, _TENS))
-    below_100 = rf"(?:(?:{tens})(?: (?:{ones})\b)?|{teens}|{ones})\b"
-    below_1000 = rf"(?:(?:(?:{ones}) )?hundred\b(?: (?:and )?{below_100})?|{below_100})"
-    return re.compile(rf"\b(?:zero\b|{below_1000} thousand\b(?: (?:and )?{below_1000})?|{below_1000})")
-
-
-_NUMBER_WORDS = _number_words()
-_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
-_WORD = re.compile(r"\d+\.\d+|[^\W_]+")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+__all__ = ["QuestionScores", "close_count", "normalise_answer", "same_answer", "score_questions"]
 
 
 @dataclass(frozen=True)
 class QuestionScores:
-    """The share of right answers (0-1) over all and by type, each with its n and its interval over images.
+    """Shares of right answers (0-1), each with its n and its interval over images.
 
-    `lenient_count` is the share of counting questions answered within 10 %; None without such questions.
-    `correct` says for each question, in the order given, whether it was right.
+    `overall` (the micro average) and `macro` are strict, as is `types`, by type of question; `lenient`, `lenient_macro`
+    and `lenient_types` are the same by the lenient match. `lenient_count` is the share of counting questions answered
+    within 10 %, None without such questions. `correct` and `lenient_correct` say for each question, in the order given,
+    whether it was right.
     """
 
     overall: Figure
+    macro: Figure
     types: dict[str, Figure]
+    lenient: Figure
+    lenient_macro: Figure
+    lenient_types: dict[str, Figure]
     lenient_count: Figure | None
     correct: tuple[bool, ...]
-
-
-def normalise_answer(text: str) -> str:
-    """The form in which answers are compared: lower-case words and digits without articles, joined by single spaces.
-
-    Number words become digits ("Twenty-two" -> "22", "one hundred and five" -> "105"), "1,205" becomes "1205" and
-    "3.0" becomes "3". An answer that is nothing but an article stays as it is.
-    """
-    plain = unicodedata.normalize("NFKC", text).casefold().replace("'", "").replace("’", "")
-    plain = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), plain)
-    spelt = " ".join(_WORD.findall(plain))
-    digits = _NUMBER_WORDS.sub(lambda found: str(_spelt_value(found[0])), spelt)
-    words = [_plain_digits(word) for word in digits.split()]
-    return " ".join([word for word in words if word not in _ARTICLES] or words)
-
-
-def same_answer(prediction: str, truth: str) -> bool:
-    """The strict match: equal after `normalise_answer`, and not empty."""
-    said = normalise_answer(prediction)
-    return bool(said) and said == normalise_answer(truth)
-
-
-def close_count(prediction: str, truth: str) -> bool:
-    """The lenient match of a counting question: both answers hold one number, at most 10 % of the true one apart."""
-    said, true = _only_number(prediction), _only_number(truth)
-    if said is None or true is None:
-        return same_answer(prediction, truth)
-    return abs(said - true) <= LENIENCE * abs(true) + 1e-9
+    lenient_correct: tuple[bool, ...]
 
 
 def score_questions(
@@ -90,6 +49,7 @@ def score_questions(
     types: Sequence[str],
     images: Sequence[Hashable] | None = None,
     *,
+    families: Sequence[Family] | None = None,
     n: int = 1000,
     seed: int = 0,
 ) -> QuestionScores:
@@ -100,6 +60,7 @@ def score_questions(
         truths: the true answers.
         types: the type of each question, such as presence or count.
         images: which image each question is about; the questions of one are resampled together. None: one each.
+        families: which matcher scores each; None: as its type says.
         n: how many times the bootstrap draws.
         seed: of the draws.
 
@@ -112,46 +73,47 @@ def score_questions(
     if not len(predictions) == len(truths) == len(types) == len(groups):
         lengths = (len(predictions), len(truths), len(types), len(groups))
         raise UserError(f"answers, true answers, types and images differ in number: {', '.join(map(str, lengths))}")
-    correct = tuple(same_answer(said, true) for said, true in zip(predictions, truths, strict=True))
-
-    def figure(rows: list[int], right: Sequence[bool]) -> Figure:
-        return bootstrap_mean([float(right[row]) for row in rows], [groups[row] for row in rows], n=n, seed=seed)
-
+    matchers = families or [family_of(kind, true) for kind, true in zip(types, truths, strict=True)]
+    found = [match(said, true, family) for said, true, family in zip(predictions, truths, matchers, strict=True)]
     by_type: dict[str, list[int]] = {}
     for row, name in enumerate(types):
         by_type.setdefault(name, []).append(row)
+    by_type = dict(sorted(by_type.items()))
+
+    def figure(rows: Sequence[int], right: Sequence[bool]) -> Figure:
+        return bootstrap_mean([float(right[row]) for row in rows], [groups[row] for row in rows], n=n, seed=seed)
+
+    everything = range(len(truths))
+    strict, lenient = tuple(one.strict for one in found), tuple(one.lenient for one in found)
     counting = [row for row, name in enumerate(types) if name in COUNT_TYPES]
-    close = [close_count(said, true) for said, true in zip(predictions, truths, strict=True)]
+    within = [close_count(said, true) for said, true in zip(predictions, truths, strict=True)] if counting else []
     return QuestionScores(
-        overall=figure(list(range(len(truths))), correct),
-        types={name: figure(rows, correct) for name, rows in sorted(by_type.items())},
-        lenient_count=figure(counting, close) if counting else None,
-        correct=correct,
+        overall=figure(everything, strict),
+        macro=_macro(by_type, strict, groups, n, seed),
+        types={name: figure(rows, strict) for name, rows in by_type.items()},
+        lenient=figure(everything, lenient),
+        lenient_macro=_macro(by_type, lenient, groups, n, seed),
+        lenient_types={name: figure(rows, lenient) for name, rows in by_type.items()},
+        lenient_count=figure(counting, within) if counting else None,
+        correct=strict,
+        lenient_correct=lenient,
     )
 
 
-def _only_number(text: str) -> float | None:
-    numbers = [word for word in normalise_answer(text).split() if _NUMBER.fullmatch(word)]
-    return float(numbers[0]) if len(numbers) == 1 else None
+def _macro(by_type: Mapping[str, list[int]], right: Sequence[bool], groups: Sequence[Hashable], n: int, seed: int) -> Figure:
+    """The mean over types of the share that is right; images are drawn anew, a type that is not drawn is left out."""
+    numbers: dict[Hashable, int] = {}
+    units = np.array([numbers.setdefault(group, len(numbers)) for group in groups])
+    hits = np.zeros((len(numbers), len(by_type)))
+    asked = np.zeros_like(hits)
+    for column, rows in enumerate(by_type.values()):
+        np.add.at(hits[:, column], units[rows], [float(right[row]) for row in rows])
+        np.add.at(asked[:, column], units[rows], 1.0)
 
+    def mean(drawn: NDArray[np.int64]) -> float:
+        of, there = hits[drawn].sum(axis=0), asked[drawn].sum(axis=0)
+        return float(np.mean(of[there > 0] / there[there > 0]))
 
-def _spelt_value(words: str) -> int:
-    """What a match of `_NUMBER_WORDS` says."""
-    total = group = 0
-    for word in words.split():
-        if word == "hundred":
-            group = max(group, 1) * 100
-        elif word == "thousand":
-            total, group = group * 1000, 0
-        else:
-            group += _VALUES.get(word, 0)  # "and" adds nothing
-    return total + group
-
-
-def _plain_digits(word: str) -> str:
-    """The shortest way to write the same number: "007" is "7", "3.0" is "3"; other words are unchanged."""
-    if not word.isascii() or not _NUMBER.fullmatch(word):
-        return word
-    whole, _, part = word.partition(".")
-    whole, part = whole.lstrip("0") or "0", part.rstrip("0")
-    return f"{whole}.{part}" if part else whole
+    statistic: Callable[[NDArray[np.int64]], float] = mean
+    whole = mean(np.arange(len(numbers)))
+    return Figure(whole, len(right), *bootstrap(statistic, len(numbers), n=n, seed=seed))

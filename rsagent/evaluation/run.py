@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rsagent.schemas import Task
 
 T = TypeVar("T")
+U = TypeVar("U")
 Picture = Callable[[], "ImageSource"]
 """Gives a picture when it is needed: thousands of rendered ones need not lie in memory at once."""
 
@@ -102,6 +103,13 @@ class Predictions:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from error
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: is no file of predictions; move it away") from error
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The records, in the order in which they were kept."""
+        return iter(self._records.values())
 
     def __contains__(self, key: str) -> bool:
         return key in self._records
@@ -206,7 +214,7 @@ async def _ask_all(run: Run, name: str, questions: Sequence[Question], put: Put)
     kept = run.predictions(name)
     todo = [asked for asked in questions if asked.key not in kept]
     progress, troubles = Progress(name, len(todo)), Troubles(name)
-    async for asked, said in _several(todo, put):
+    async for asked, said in several(todo, put):
         if isinstance(said, RSAgentError):
             troubles.failed(asked.key, said)
         elif said.missing:
@@ -218,22 +226,22 @@ async def _ask_all(run: Run, name: str, questions: Sequence[Question], put: Put)
     return [kept[asked.key]["text"] if asked.key in kept else troubles.texts[asked.key] for asked in questions]
 
 
-async def _several(questions: Sequence[Question], put: Put) -> AsyncIterator[tuple[Question, Said | RSAgentError]]:
-    """Put the questions, as many at a time as `RSAgent.caption_many` does; each is given when its answer is there."""
+async def several(items: Iterable[T], put: Callable[[T], Awaitable[U]]) -> AsyncGenerator[tuple[T, U | RSAgentError]]:
+    """Put the items, as many at a time as `RSAgent.caption_many` does; each is given when its reply (or error) is there."""
     from rsagent.agent import CONCURRENCY
 
-    async def one(asked: Question) -> tuple[Question, Said | RSAgentError]:
+    async def one(item: T) -> tuple[T, U | RSAgentError]:
         try:
-            return asked, await put(asked)
+            return item, await put(item)
         except RSAgentError as error:
-            return asked, error
+            return item, error
 
-    waiting = iter(questions)
-    running: set[asyncio.Task[tuple[Question, Said | RSAgentError]]] = set()
+    waiting = iter(items)
+    running: set[asyncio.Task[tuple[T, U | RSAgentError]]] = set()
     try:
         while True:
-            while len(running) < CONCURRENCY and (asked := next(waiting, None)) is not None:
-                running.add(asyncio.create_task(one(asked)))
+            while len(running) < CONCURRENCY and (item := next(waiting, None)) is not None:
+                running.add(asyncio.create_task(one(item)))
             if not running:
                 return
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -263,6 +271,11 @@ class Troubles:
         self.texts[key] = text
         self._reasons.setdefault("are partial", []).append(f"{key}: without {', '.join(missing)}")
 
+    @property
+    def empty(self) -> bool:
+        """Whether all went well."""
+        return not self._reasons
+
     def report(self) -> None:
         """Say it on stderr."""
         for what, reasons in self._reasons.items():
@@ -276,8 +289,8 @@ class Progress:
         self._name, self._total, self._done = name, total, 0
         self._began = self._said = time.monotonic()
 
-    def advance(self, count: int = 1) -> None:
-        """`count` more are done; says so now and then, and at the end."""
+    def advance(self, count: int = 1, note: Callable[[], str] | None = None) -> None:
+        """`count` more are done; says so now and then, and at the end, with what `note` has to say of them."""
         self._done += count
         now = time.monotonic()
         if self._done < self._total and now - self._said < _EVERY_S:
@@ -285,7 +298,8 @@ class Progress:
         self._said = now
         rate = self._done / max(now - self._began, 1e-9)
         rest = (self._total - self._done) / rate
-        say(f"{self._name}: {self._done} of {self._total}, {rate:.1f} a second, {rest:.0f} s to go")
+        further = f"; {note()}" if note else ""
+        say(f"{self._name}: {self._done} of {self._total}, {rate:.1f} a second, {rest:.0f} s to go{further}")
 
     def over(self, items: Iterable[T]) -> Iterator[T]:
         """`items`, counted as they are used."""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rsagent.evaluation.captions import CaptionScores, score_captions
-from rsagent.evaluation.floors import class_captions, derangement, neighbour_captions, random_captions
+from rsagent.evaluation.caption_floors import LOOKUP, Seen, caption_floors
+from rsagent.evaluation.captions import CaptionScores, Meteor, score_captions
 from rsagent.evaluation.intervals import Figure, bootstrap_mean
 from rsagent.evaluation.published.karpathy import read_rsicd, read_ucm_captions
 from rsagent.evaluation.published.records import CaptionedImage, holdout
-from rsagent.evaluation.readout import Encoder, Features, Readout, fit_readout, pooled_features
+from rsagent.evaluation.readout import Encoder, fit_readout, pooled_features
 from rsagent.evaluation.run import Picture, Run, caption_all, single_captions
 from rsagent.evaluation.table import Asked, Column, Row, Table
 from rsagent.model.checkpoint import read_config
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 NOTHING_ASKED: Mapping[str, Asked] = {}
 COLUMNS = (Column("CIDEr"), Column("BLEU-4"), Column("BLEU-1"), Column("ROUGE-L"), Column("CIDEr over lookup"))
-LOOKUP = "predicted-class lookup"
 
 
 @dataclass(frozen=True)
@@ -43,15 +42,6 @@ class CaptionSet:
     def pictures(self) -> dict[str, Picture]:
         """The reported images by file name."""
         return pictures_of(self.images)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the image encoder makes of a set: features of both parts, and a read-out trained on the training images."""
-
-    train: Features
-    images: Features
-    readout: Readout
 
 
 def caption_sets(run: Run, root: Path) -> list[CaptionSet]:
@@ -141,18 +131,8 @@ async def _model_rows(
 def _floor_rows(chosen: CaptionSet, seen: Seen, said: Mapping[str, str], seed: int) -> dict[str, dict[str, str]]:
     """Row name -> image -> caption, for what does not look, or looks only for a class or a neighbour."""
     keys = [image.path.name for image in chosen.images]
-    captions = [image.captions for image in chosen.train]
-    lookup = class_captions((image.label, image.captions) for image in chosen.train if image.label is not None)
-    predicted = seen.readout.predict(seen.images)
-    order = derangement(len(keys), seed=seed)
-    true = [image.label for image in chosen.images]
-    return {
-        "shuffled image": {key: said[keys[int(other)]] for key, other in zip(keys, order, strict=True)},
-        "random training caption": random_captions(captions, keys, seed=seed),
-        "nearest neighbour's caption": dict(zip(keys, neighbour_captions(captions, seen.train, seen.images), strict=True)),
-        LOOKUP: {key: lookup[label] for key, label in zip(keys, predicted, strict=True)},
-        "true-class lookup": {key: lookup.get(label or "", "") for key, label in zip(keys, true, strict=True)},
-    }
+    train = [(image.label, image.captions) for image in chosen.train]
+    return caption_floors(keys, [image.label for image in chosen.images], said, train, seen, seed)
 
 
 def _table(
@@ -165,10 +145,11 @@ def _table(
 ) -> Table:
     """Every row scored on `images` alone; only the first row is judged."""
     references = {image.path.name: list(image.captions) for image in images}
-    scores = {
-        name: score_captions({key: captions[key] for key in references}, references, meteor=run.meteor)
-        for name, captions in said.items()
-    }
+    with Meteor() as program:
+        scores = {
+            name: score_captions({key: captions[key] for key in references}, references, meteor=run.meteor and program)
+            for name, captions in said.items()
+        }
     rows = [
         Row(name, _figures(score, scores[LOOKUP], run.seed), asked if place == 0 else {})
         for place, (name, score) in enumerate(scores.items())

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rsagent.evaluation.caption_floors import Seen
 from rsagent.evaluation.intervals import Figure, bootstrap_mean
 from rsagent.evaluation.run import Run
-from rsagent.evaluation.run_captions import CaptionSet, Seen
+from rsagent.evaluation.run_captions import CaptionSet
 from rsagent.evaluation.table import Asked, Column, Row, Table
 
 _FLOORS = {"ucm-test": Asked(0.94, 0.98), "rsicd-val": Asked(0.91, 0.94)}
@@ -19,6 +20,8 @@ def run_encoder(run: Run, sets: Sequence[tuple[CaptionSet, Seen]]) -> list[Table
     rows: list[Row] = []
     for chosen, seen in sets:
         known = [row for row, image in enumerate(chosen.images) if image.label is not None]
+        if seen.readout is None:
+            continue
         found = seen.readout.predict(seen.images)
         right = [float(found[row] == chosen.images[row].label) for row in known]
         asked = {"accuracy": _FLOORS[chosen.name]} if run.limit is None else {}

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rsagent.evaluation.floors import QuestionPrior, class_captions, derangement, neighbour_captions, random_captions
+from rsagent.evaluation.caption_floors import Seen, caption_floors
+from rsagent.evaluation.floors import QuestionPrior
 from rsagent.evaluation.intervals import Figure, bootstrap
 from rsagent.evaluation.readout import Encoder, fit_readout, pooled_features
 from rsagent.evaluation.run import Picture, Progress, Question, Run, caption_all
@@ -66,7 +67,7 @@ def read_scenes(split: str, seeds: Sequence[int]) -> SceneSet:
 
     progress = Progress(f"scenes-{split}", len(seeds))
     scenes = [scene_from_seed(seed, split) for seed in progress.over(seeds)]
-    pictures: dict[str, Picture] = {str(seed): partial(_draw, split, seed) for seed in seeds}
+    pictures: dict[str, Picture] = {str(seed): partial(draw_scene, split, seed) for seed in seeds}
     return SceneSet(split, seeds, scenes, pictures)
 
 
@@ -134,16 +135,9 @@ def _floor_rows(run: Run, name: str, chosen: SceneSet, encoder: Encoder, said: M
     here = pooled_features(run, f"{name}{limit}", chosen.pictures, encoder)
     kinds = [scene.kind for scene in train.scenes]
     readout = fit_readout(there, kinds, [place < _HELD * len(kinds) for place in range(len(kinds))])
-    lookup = class_captions(zip(kinds, captions, strict=True))
-    keys = list(chosen.pictures)
-    order = derangement(len(keys), seed=run.seed)
-    return {
-        "shuffled image": {key: said[keys[int(other)]] for key, other in zip(keys, order, strict=True)},
-        "random training caption": random_captions(captions, keys, seed=run.seed),
-        "nearest neighbour's caption": dict(zip(keys, neighbour_captions(captions, there, here), strict=True)),
-        "predicted-class lookup": {key: lookup[kind] for key, kind in zip(keys, readout.predict(here), strict=True)},
-        "true-class lookup": {key: lookup[scene.kind] for key, scene in zip(keys, chosen.scenes, strict=True)},
-    }
+    true = [scene.kind for scene in chosen.scenes]
+    seen = Seen(there, here, readout)
+    return caption_floors(list(chosen.pictures), true, said, list(zip(kinds, captions, strict=True)), seen, run.seed)
 
 
 def checked_figures(captions: Sequence[str], scenes: Sequence[Scene], seed: int) -> dict[str, Figure]:
@@ -181,7 +175,8 @@ def _asked(run: Run) -> Mapping[str, Asked]:
 
 
 @lru_cache(maxsize=64)  # a dozen questions are asked about a picture
-def _draw(split: str, seed: int) -> np.ndarray:
+def draw_scene(split: str, seed: int) -> np.ndarray:
+    """The picture of a scene, RGB uint8 (height, width, 3)."""
     from rsagent.training.render import render
     from rsagent.training.scenes import scene_from_seed
 

@@ -92,7 +92,42 @@ def to_markdown(tables: Iterable[Table]) -> str:
 
 def to_json(tables: Iterable[Table]) -> str:
     """A list of tables; a figure that is no number becomes null."""
-    return json.dumps([_table_data(table) for table in tables], indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(to_data(tables), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_data(tables: Iterable[Table]) -> list[dict[str, Any]]:
+    """What `to_json` writes, as plain lists and dictionaries."""
+    return [_table_data(table) for table in tables]
+
+
+def from_json(text: str) -> list[Table]:
+    """The tables that `to_json` wrote.
+
+    Raises:
+        ValueError, KeyError, TypeError: the text is something else.
+    """
+    tables: list[dict[str, Any]] = json.loads(text)
+    return [
+        Table(table["title"], [Column(**one) for one in table["columns"]], [_row(row) for row in table["rows"]], table["note"])
+        for table in tables
+    ]
+
+
+def _row(data: Mapping[str, Any]) -> Row:
+    figures = {
+        name: Figure(float("nan") if one["value"] is None else one["value"], one["n"], one["low"], one["high"])
+        for name, one in data["figures"].items()
+    }
+    asked = {name: Asked(one["floor"], one["stretch"], one["at_most"]) for name, one in data["asked"].items()}
+    return Row(data["name"], figures, asked, data["note"])
+
+
+def cells(table: Table) -> list[tuple[str, list[str]]]:
+    """Each row's name with its note, and its figures and n as they are printed."""
+    return [
+        (row.name + (f" ({row.note})" if row.note else ""), [*(_cell(row, column) for column in table.columns), _count(row)])
+        for row in table.rows
+    ]
 
 
 def below_floor(tables: Iterable[Table]) -> list[str]:
@@ -167,6 +202,7 @@ def _table_data(table: Table) -> dict[str, Any]:
     return {
         "title": table.title,
         "note": table.note,
+        "columns": [asdict(column) for column in table.columns],
         "rows": [
             {
                 "name": row.name,

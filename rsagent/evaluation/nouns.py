@@ -1,10 +1,12 @@
-"""The words of aerial captions that the aspect splitter knows: places, things, quantities, what ends a phrase.
+"""The words of aerial captions that are known: places, things, quantities, what ends a phrase.
 
 Singular forms; `HEADS` maps every form, singular and plural, to the singular one. A place has a rank: how well it
 says, by itself, what scene a picture shows ("an airport" says more than "a road").
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 _PLACES = {
     9: """airport; parking lot; residential area; industrial area; commercial area; park; resort; school; port;
@@ -150,6 +152,16 @@ RANK = {name: rank for rank, names in _PLACES.items() for name in _split(names)}
 PLURAL = {name: _plural(name) for name in [*RANK, *_split(_THINGS)]}
 HEADS = {form: name for name, plural in PLURAL.items() for form in (plural, name)}
 LONGEST_HEAD = max(len(name.split()) for name in PLURAL)
+
+
+def head_at(words: Sequence[str], i: int) -> tuple[int, str | None]:
+    """How many words from place `i` on name a known thing, the longest name there is, and its singular; (1, None) if none."""
+    for length in range(min(LONGEST_HEAD, len(words) - i), 0, -1):
+        head = HEADS.get(" ".join(words[i : i + length]))
+        if head is not None:
+            return length, head
+    return 1, None
+
 
 NUMBERS = "two three four five six seven eight nine ten eleven twelve dozens".split()
 PLURAL_WORDS = frozenset(NUMBERS) | {"many", "several", "some", "few", "lots", "both", "various", "numerous"}

@@ -1,0 +1,69 @@
+"""One run from its beginning to its tables: open or go on, ask, score, keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rsagent.evaluation.asking import ask_set, blind_pictures, texts_of
+from rsagent.evaluation.run_folder import RunFolder
+from rsagent.evaluation.scoring import Said, score_set
+from rsagent.evaluation.table import Table
+
+if TYPE_CHECKING:
+    from rsagent.agent import RSAgent
+    from rsagent.evaluation.caption_floors import Seen
+    from rsagent.evaluation.sets import EvaluationSet
+
+
+@dataclass(frozen=True)
+class Conducted:
+    """The tables of a run, and whether every item was answered in full."""
+
+    tables: list[Table]
+    complete: bool
+
+
+async def conduct(
+    agent: RSAgent,
+    chosen: EvaluationSet,
+    folder: RunFolder,
+    see: Callable[[EvaluationSet], Seen | None],
+    *,
+    meteor: bool = True,
+    seed: int = 0,
+) -> Conducted:
+    """Ask what has not been asked yet, score everything, and keep the tables in the run's folder.
+
+    Args:
+        agent: the model as a user gets it.
+        chosen: the set.
+        folder: of the run, which `RunFolder.begin` has opened for this configuration.
+        see: gives the features for the floors, None where the model has no image encoder at hand.
+        meteor: METEOR too.
+        seed: of the floors, the bootstrap and the tests.
+
+    Raises:
+        UserError: the folder holds something else, or a data set is damaged.
+        MissingExtra: captions, and the extra `eval` is not installed.
+    """
+    if chosen.task == "caption":
+        from rsagent.evaluation.captions import need_extra
+
+        need_extra()  # before hours of asking, not after
+    with folder.alone():
+        kept = folder.predictions()
+        troubles = await ask_set(agent, chosen, kept, f"{chosen.name} {chosen.split}")
+        texts, complete = texts_of(chosen, kept, troubles), troubles.empty
+        blind: list[str] | None = None
+        if chosen.task != "caption" and len(chosen.images) > 1:
+            kept_blind = folder.predictions("blind")
+            pictures = blind_pictures(chosen, seed)
+            troubles_blind = await ask_set(agent, chosen, kept_blind, f"{chosen.name} {chosen.split}, shuffled", pictures)
+            blind = texts_of(chosen, kept_blind, troubles_blind)
+            complete = complete and troubles_blind.empty
+        note = "" if complete else f"PARTIAL: {len(kept)} of {len(chosen.items)} items were answered in full."
+        tables = score_set(chosen, Said(texts, blind, note), see(chosen), meteor=meteor, seed=seed)
+        folder.finish(tables, complete)
+    return Conducted(tables, complete)

@@ -1,0 +1,112 @@
+"""The pages of results: Markdown written from stored runs, one page a set and part, and an index of them.
+
+No figure is typed by hand. Each run's tables stand under what they come from: checkpoint, revision, versions, seed, decoding.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rsagent.errors import UserError
+from rsagent.evaluation.run_folder import RunFolder, write_whole
+from rsagent.evaluation.table import Table, to_markdown
+
+_SHOWN = (
+    "engine", "checkpoint", "model", "style", "decoding", "max_tokens", "dtype", "seed", "soft_prompts", "limit",
+    "prompts", "items",
+)  # fmt: skip
+_USUAL: Mapping[str, Any] = {"soft_prompts": "own", "dtype": "auto", "decoding": "default"}
+INDEX = "README.md"
+_HEAD = "Written by `rsagent eval report` from stored runs. Intervals: 95 %, bootstrap over images."
+
+
+@dataclass(frozen=True)
+class Written:
+    """The pages that were written, and a line for each run that is in none of them."""
+
+    pages: list[Path]
+    left_out: list[str]
+
+
+def write_report(folders: Sequence[Path], out: Path) -> Written:
+    """Write a page for each set and part, and an index; pages of other sets that lie in `out` stay.
+
+    Raises:
+        UserError: there are no runs, or `out` cannot be made.
+        RSAgentError: a page cannot be written.
+    """
+    if not folders:
+        raise UserError("there are no runs to report: rsagent eval DATASET makes one, or name the folders of some")
+    by_set: dict[str, list[tuple[RunFolder, list[Table]]]] = {}
+    left_out: list[str] = []
+    for folder in folders:
+        try:
+            run = RunFolder.read(folder)
+            tables = run.tables()
+        except UserError as error:
+            left_out.append(f"left out: {error}")
+            continue
+        if not run.complete:
+            left_out.append(f"left out: {folder} is partial; give its command again")
+            continue
+        by_set.setdefault(_page_name(run), []).append((run, tables))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out: {out} cannot be made ({error.strerror})") from error
+    pages: list[Path] = []
+    for name, runs in sorted(by_set.items()):
+        path = out / name
+        write_whole(path, _page(runs))
+        write_whole(path.with_suffix(".json"), _figures(runs))
+        pages.append(path)
+    if pages:
+        write_whole(out / INDEX, _index(out))
+    return Written(pages, left_out)
+
+
+def _page_name(run: RunFolder) -> str:
+    text = f"{run.config['dataset']}-{run.config['split']}"
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") + ".md"
+
+
+def _page(runs: Iterable[tuple[RunFolder, list[Table]]]) -> str:
+    parts: list[str] = []
+    for run, tables in runs:
+        if not parts:
+            parts.append(f"# {run.config['dataset']}, {run.config['split']}\n\n{_HEAD}\n")
+        parts.append(f"## {run.name}\n\n{_origin(run)}\n\n{to_markdown(tables)}")
+    return "\n".join(parts)
+
+
+def _origin(run: RunFolder) -> str:
+    """What a run was, and with what it was made, in two lines."""
+    config = {name: run.config.get(name) for name in _SHOWN}
+    told = [f"{name} {value}" for name, value in config.items() if value is not None and value != _USUAL.get(name)]
+    revisions = list(dict.fromkeys(str(start["revision"] or "unknown") for start in run.starts))
+    last = run.starts[-1]
+    versions = ", ".join(f"{name} {version}" for name, version in last["packages"].items())
+    limited = "A quick look at a part of the set. " if run.config.get("limit") else ""
+    return (
+        f"{limited}{run.items} items; {', '.join(told)}.\n"
+        f"Revision {', '.join(revisions)}; {last['time']}; Python {last['python']}, {last['platform']}; {versions}."
+    )
+
+
+def _figures(runs: Iterable[tuple[RunFolder, list[Table]]]) -> str:
+    """The same figures for programs."""
+    from rsagent.evaluation.table import to_data
+
+    data = [{"run": run.name, "config": run.config, "starts": run.starts, "tables": to_data(tables)} for run, tables in runs]
+    return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _index(out: Path) -> str:
+    pages = sorted(path for path in out.glob("*.md") if path.name != INDEX)
+    titles = [(path, path.read_text("utf-8").partition("\n")[0].removeprefix("# ")) for path in pages]
+    return f"# Results\n\n{_HEAD}\n\n" + "".join(f"- [{title}]({path.name})\n" for path, title in titles)

@@ -1,0 +1,74 @@
+"""`rsagent eval`: its spellings, its errors, and a run from the command line."""
+
+import json
+
+import pytest
+
+import rsagent.evaluation.sets as sets
+from tests.evaluation.toys import question_set
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """The data set `toy`, beside the published ones."""
+    monkeypatch.setattr(sets, "open_set", lambda name, root, split, limit=None: question_set(limit or 4))
+
+
+def test_a_data_set_is_evaluated_compared_and_reported(cli, toy, place):
+    done = cli("eval", "toy", "--out", "runs/eval/a")
+    assert done.exit_code == 0
+    assert "micro average" in done.stdout
+    assert "the run lies in runs/eval/a" in done.stderr
+    again = cli("eval", "run", "toy", "--out", "runs/eval/a")
+    assert again.exit_code == 0
+    assert "12 of 12 are there already" in again.stderr
+    assert cli("eval", "toy", "--out", "runs/eval/b").exit_code == 0
+    compared = cli("eval", "compare", "runs/eval/a", "runs/eval/b")
+    assert compared.exit_code == 0
+    assert "no difference beyond the interval" in compared.stdout
+    assert (place / "runs/eval/a/comparison.html").stat().st_size > 1000
+    reported = cli("eval", "report")
+    assert reported.exit_code == 0
+    assert reported.stdout == "docs/results/toy-test.md\n"
+
+
+def test_figures_as_json_and_provenance_in_the_folder(cli, toy, place):
+    done = cli("eval", "toy", "--json", "--out", "r")
+    tables = json.loads(done.stdout)
+    assert tables[0]["rows"][0]["figures"]["strict"]["n"] == 12
+    manifest = json.loads((place / "r/run.json").read_text())
+    assert {"dataset", "split", "items", "engine", "prompts", "seed", "decoding"} <= set(manifest["config"])
+    assert {"time", "revision", "packages", "python"} <= set(manifest["starts"][0])
+
+
+def test_another_configuration_is_one_line(cli, toy):
+    assert cli("eval", "toy", "--out", "r").exit_code == 0
+    done = cli("eval", "toy", "--out", "r", "--seed", "5")
+    assert done.exit_code == 2
+    assert done.stderr.strip().endswith("r holds a run with seed 0, this one has 5: give another --out")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("rsicdd",), "did you mean rsicd?"),
+        (("ucm-captions", "--split", "tset", "--data", "."), "has no part 'tset'"),
+        (("ucm-captions", "--data", "."), "no ucm-captions there"),
+        (("ucm-captions",), "no data folder"),
+        (("compare", "a"), "two runs or more"),
+        (("compare", "a", "b"), "no run lies there"),
+        (("report",), "there are no runs"),
+        (("scenes-captions", "--split", "train"), "has no part 'train'"),
+        (("ucm-captions", "--soft-prompts", "zero"), "only the engine local"),
+    ],
+)
+def test_mistakes_are_one_line(cli, arguments, message):
+    done = cli("eval", *arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_help_names_the_three_ways(cli):
+    done = cli("eval", "--help")
+    assert all(name in done.stdout for name in ("run", "compare", "report"))
