@@ -67,6 +67,18 @@ def prompts_for(settings: Settings) -> Prompts:
     return load_prompts(settings.prompts, "chat" if settings.engine == "openai" else "default")
 
 
+def engine_label(settings: Settings) -> str:
+    """What answers, such as "local embedded 1a2b3c4d": two that may answer differently have different labels."""
+    if settings.engine == "openai":
+        return f"openai {settings.chat_model}"
+    if settings.engine == "scripted":
+        return f"scripted {settings.checkpoint or 'embedded'}"
+    from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest
+
+    digest = checkpoint_digest(Path(settings.checkpoint) if settings.checkpoint else EMBEDDED)
+    return f"{settings.engine} {settings.checkpoint or 'embedded'} {digest[:8]}"
+
+
 def read_source(name: str) -> str | bytes:
     """A picture that an argument names: its path, or the bytes on stdin for "-".
 
@@ -127,7 +139,9 @@ def _chat_engine(settings: Settings, prompts: Prompts, bands: Sequence[int] | No
     from rsagent.engines.chat import ChatEngine
 
     if not settings.chat_url or not settings.chat_model:
-        raise SettingsError("the engine openai needs chat_url and chat_model: set RSAGENT_CHAT_URL and RSAGENT_CHAT_MODEL")
+        raise SettingsError(
+            "the engine openai needs a server and a model: --chat-url and --chat-model, or RSAGENT_CHAT_URL and ..._MODEL"
+        )
     return ChatEngine(
         settings.chat_url,
         settings.chat_model,
