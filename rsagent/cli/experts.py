@@ -39,7 +39,7 @@ def serve(
     """Serve a checkpoint's experts. Runs until Ctrl-C; what stands after -- goes to SGLang."""
     from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest
     from rsagent.serving.sglang import launch
-    from rsagent.serving.sglang.checks import check_checkpoint
+    from rsagent.serving.sglang.checks import check_checkpoint, check_cpu
     from rsagent.serving.sglang.prepare import cache_folder, prepare
     from rsagent.settings import Settings
 
@@ -50,6 +50,8 @@ def serve(
     folder = Path(settings.checkpoint) if settings.checkpoint else EMBEDDED
     servable = check_checkpoint(folder)
     chosen = launch.Options(launch.find_python(settings.sglang_python), host, port, _device(device), dtype, tp, dp, further)
+    if chosen.device == "cpu":
+        check_cpu(servable, tp)
     if not only_print:
         launch.check_version(chosen.python)
     digest = checkpoint_digest(folder)
@@ -87,15 +89,15 @@ def _device(named: str) -> str:
 def status(url: Url = None, as_json: options.Json = False) -> None:
     """What a server serves, how much it does, and whether it is the checkpoint in force. Exit code 1 if it is not."""
     from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest
-    from rsagent.serving.sglang.http import ask, is_healthy
+    from rsagent.serving.sglang.http import MODEL, SERVER, ask, is_healthy
     from rsagent.settings import Settings
 
     settings = Settings.load(url=url)
     folder = Path(settings.checkpoint) if settings.checkpoint else EMBEDDED
     states: list[dict[str, Any]] = []
     for place in _urls(settings.url):
-        model = ask(place, "/model_info")
-        server = ask(place, "/server_info")
+        model = ask(place, MODEL)
+        server = ask(place, SERVER)
         adapters = cast("list[dict[str, Any]]", ask(place, "/v1/models").get("data") or [])
         load = cast("list[dict[str, Any]]", server.get("internal_states") or [{}])[0]
         states.append(

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from rsagent.errors import EngineError, MissingExtra, ServerAway
+from rsagent.errors import EngineError, MissingExtra, ServerAway, ServerLost
 from rsagent.serving.sglang import ARCHITECTURE
 from rsagent.serving.sglang import http as plain
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _CONNECT_S = 5.0
 _ABORT_S = 1.0
-_PROBE_S = (0.1, 2.0)  # before the first look at a server that is away, and between later ones
+_PROBE_S = (0.1, 1.0)  # before the first look at a server that is away, and between later ones
 _IDLE_S = 4.0  # SGLang closes an idle connection after five seconds
 _MOST_EVENT = 4_000_000  # bytes; an event holds one request's tokens and some counters
 
@@ -34,7 +34,7 @@ class Serves:
 
 
 class ExpertServer:
-    """One server. `serves` is known after `check`; from `lost` until it answers again `away` is set."""
+    """One server. `serves` is known after `check`; from `lost` until it answers again `away` is set, and `why` says why."""
 
     def __init__(self, url: str, digest: str, *, timeout_s: float, in_flight: int) -> None:
         """A client for `url`, which must serve the checkpoint of this digest.
@@ -54,6 +54,7 @@ class ExpertServer:
         self._there = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
         self._trouble: EngineError | None = None
+        self.why = ""
         self._in_flight = in_flight
         self._client: httpx.AsyncClient | None = None
 
@@ -64,7 +65,7 @@ class ExpertServer:
             ServerAway: not reachable or not ready.
             EngineError: it is something else than a server of this checkpoint's experts.
         """
-        model = plain.ask(self.url, "/model_info", timeout_s=timeout_s)
+        model = plain.ask(self.url, plain.MODEL, timeout_s=timeout_s)
         if model.get("architectures") != [ARCHITECTURE]:
             named = model.get("model_path") or "something else"
             raise EngineError(f"{self.url} serves {named}, no RS-MoE experts: start it with 'rsagent experts serve'")
@@ -75,16 +76,16 @@ class ExpertServer:
                 f"({self._digest[:12]}): give the same --checkpoint on both sides"
             )
         cards = cast("list[dict[str, Any]]", plain.ask(self.url, "/v1/models", timeout_s=timeout_s).get("data") or [])
-        info = plain.ask(self.url, "/server_info", timeout_s=timeout_s)
+        info = plain.ask(self.url, plain.SERVER, timeout_s=timeout_s)
         self.serves = Serves(
             frozenset(str(card.get("id")) for card in cards if card.get("parent")),
             max((int(card.get("max_model_len") or 0) for card in cards), default=0),
             str(info.get("dtype")),
         )
 
-    def lost(self) -> None:
+    def lost(self, why: str) -> None:
         """Note that the server went away, and look after it until it is back."""
-        self.away = True
+        self.away, self.why = True, why
         self._there.clear()
         if self._watcher is None or self._watcher.done():
             self._watcher = asyncio.create_task(self._watch())
@@ -98,7 +99,7 @@ class ExpertServer:
         await self._there.wait()
         if self._trouble is not None:
             trouble = self._trouble
-            self.lost()  # somebody may put it right
+            self.lost(str(trouble))  # somebody may put it right
             raise EngineError(str(trouble)) from trouble
 
     async def _watch(self) -> None:
@@ -141,7 +142,7 @@ class ExpertServer:
                         if done:
                             return
                 running = False
-                raise ServerAway(f"{self.url} stopped in the middle of an answer")
+                raise ServerLost(f"{self.url} stopped in the middle of an answer")
             except httpx.ReadTimeout as error:
                 raise EngineError(f"{self.url} has the request but said nothing for {self._timeout_s:g} s") from error
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
@@ -149,7 +150,7 @@ class ExpertServer:
                 raise plain.unreachable(self.url, str(error) or "it does not accept connections") from error
             except httpx.TransportError as error:
                 running = False
-                raise ServerAway(f"{self.url} went away: {str(error) or type(error).__name__}") from error
+                raise ServerLost(f"{self.url} went away: {str(error) or type(error).__name__}") from error
             finally:
                 if running:  # nobody waits for it any more
                     await self._abort(rid)

@@ -18,6 +18,9 @@ from rsagent.errors import EngineError, ServerAway, SettingsError
 KEY_VARIABLE = "RSAGENT_API_KEY"
 """The variable with the key that a server was started with (SGLang's --api-key), if it was."""
 
+MODEL, SERVER = "/get_model_info", "/get_server_info"
+"""Where a server says what it serves and how. These are the older names, which SGLang's router also knows."""
+
 _MOST_BYTES = 16_000_000
 
 
@@ -49,7 +52,7 @@ def is_healthy(url: str, timeout_s: float = 5.0) -> bool:
     try:
         with _OPENER.open(request, timeout=timeout_s) as response:
             return response.status == 200
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return False
 
 
@@ -71,8 +74,10 @@ def ask(url: str, path: str, body: dict[str, Any] | None = None, *, timeout_s: f
         raise refusal(url, error.code, said) from error
     except TimeoutError as error:
         raise EngineError(f"{url} accepts requests but does not answer within {timeout_s:g} s: look at its output") from error
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.IncompleteRead) as error:
         raise unreachable(url, getattr(error, "reason", error)) from error
+    except http.client.HTTPException as error:
+        raise EngineError(f"{url} is something else than SGLang: it speaks no HTTP; check --url") from error
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError) as error:
