@@ -80,7 +80,10 @@ class Collator:
         adapters: Sequence[str],
         max_words: int,
         queries_side: int,
+        words_tokenizer: PreTrainedTokenizerFast | None = None,
     ) -> None:
+        """`words_tokenizer` is the Q-Former's, where it is not the LLM's; `queries_side` matters in `base` alone."""
+        self.words_tokenizer = words_tokenizer or tokenizer
         self.stores, self.tokenizer, self.max_words, self.side = stores, tokenizer, max_words, queries_side
         self.answers = {answer: index for index, answer in enumerate(answers)}
         self.experts, self.adapters = list(experts), list(adapters)
@@ -109,7 +112,7 @@ class Collator:
         images = sorted({row.image for row in rows})
         where = {image: index for index, image in enumerate(images)}
         fine, coarse = self.stores.read(images)
-        words = self.tokenizer(
+        words = self.words_tokenizer(
             [row.instruction for row in rows],
             padding=True, truncation=True, max_length=self.max_words, return_tensors="pt", padding_side="right",
         )  # fmt: skip

@@ -20,6 +20,7 @@ from rsagent.evaluation.datasets import (
     as_labelled,
     clean_caption,
     holdout,
+    read_rsicap,
     read_rsicd,
     read_rsivqa_ucm,
     read_ucm_captions,
@@ -29,6 +30,7 @@ from rsagent.prompts import Prompts
 from rsagent.schemas import Task
 from rsagent.training.aspects import merge_aspects
 from rsagent.training.consensus import consensus_weights
+from rsagent.training.expert_sets import aspects_by_expert
 from rsagent.training.paraphrase import caption_questions, derived_questions, in_digits, rephrase
 from rsagent.training.question_types import expert_of
 from rsagent.training.scene_questions import Points, Question
@@ -218,30 +220,36 @@ def read_corpus(
 ) -> tuple[Corpus, list[Path]]:
     """The training corpus, and the files whose features it expects, `views` rows each, before those of the scenes.
 
-    `only` keeps one caption data set ("ucm" or "rsicd"), for measuring how one carries over to the other.
+    `only` keeps one caption data set: "ucm" or "rsicd", to see how one carries over to the other, or "rsicap".
 
     Raises:
         UserError: a data set is missing or damaged.
     """
     files: list[Path] = []
     pictures: dict[str, list[Picture]] = {}
-    for style, items in training_images(root).items():
+    for style, items in training_images(root, only).items():
         start = len(files)
         files.extend(item.path for item in items)
         if only in (None, style):
-            pictures[style] = _pictures(root, style, items, start, views, seed)
+            pictures[style] = _pictures(root, style, items, start, views, seed, experts)
     base = len(files) * views
+    if not scenes:
+        return Corpus(pictures, prompts, tuple(experts), 0.0, seed), files
     pictures["scenes"] = [
-        Picture("scenes", (base + i,), list(s.captions), [1.0] * len(s.captions), [dict(a) for a in s.aspects],
-                s.questions, things=s.things, masses=s.masses)
+        Picture("scenes", (base + i,), list(s.captions), [1.0] * len(s.captions),
+                [aspects_by_expert(a, s.captions[0], experts) for a in s.aspects], s.questions, things=s.things, masses=s.masses)
         for i, s in enumerate(scenes)
     ]  # fmt: skip
     return Corpus(pictures, prompts, tuple(experts), scene_share, seed), files
 
 
-def training_images(root: Path) -> dict[str, list[CaptionedImage]]:
-    """The captioned training images by style, less the slice that choices are made on."""
-    read = {"ucm": read_ucm_captions(root), "rsicd": read_rsicd(root)}
+def training_images(root: Path, only: str | None = None) -> dict[str, list[CaptionedImage]]:
+    """The captioned training images by style, less the slice that choices are made on; RSICap only where it is asked for."""
+    read = (
+        {"rsicap": read_rsicap(root)}
+        if only == "rsicap"
+        else {"ucm": read_ucm_captions(root), "rsicd": read_rsicd(root)}
+    )
     return {
         style: holdout([item for item in items if item.split == "train"], share=0.04, seed=0)[0]
         for style, items in read.items()
@@ -275,7 +283,9 @@ def corpus_texts(corpus: Corpus) -> Iterator[str]:
                 yield f"{one.question} {one.answer}"
 
 
-def _pictures(root: Path, style: str, items: Sequence[CaptionedImage], start: int, views: int, seed: int) -> list[Picture]:
+def _pictures(
+    root: Path, style: str, items: Sequence[CaptionedImage], start: int, views: int, seed: int, experts: Sequence[str]
+) -> list[Picture]:
     captions = [[clean_caption(caption) for caption in item.captions] for item in items]
     weights = consensus_weights(captions, temperature=0.5)
     tags = read_ucm_multilabels(root) if style == "ucm" else {}
@@ -295,7 +305,10 @@ def _pictures(root: Path, style: str, items: Sequence[CaptionedImage], start: in
         others += caption_questions(item, rng)
         questions = [Question(question, in_digits(answer), kind) for question, answer, kind in others]
         variants = [merge_aspects(captions[index], rng, item.label) for _ in range(3)]
-        aspects = [{"theme": a.theme, "object": a.objects, "relation": a.relations} for a in variants]
+        aspects = [
+            aspects_by_expert({"theme": a.theme, "object": a.objects, "relation": a.relations}, captions[index][0], experts)
+            for a in variants
+        ]
         rows = tuple((start + index) * views + view for view in range(views))
         pictures.append(Picture(style, rows, captions[index], weights[index], aspects, questions, published))
     return pictures

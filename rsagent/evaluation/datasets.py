@@ -4,6 +4,7 @@ The folder that holds the data sets is an argument or the environment variable `
 
     UCM_captions/     dataset.json, classes.json, rsivqa_ucm.json, imgs/N.tif
     RSICD/            dataset_rsicd.json, themes.json (optional), RSICD_images/*.jpg
+    RSICap/           captions.json, images/*.png
     RSVQA_LR/ _HR/    qa.json, images/*.jpg
     NWPU-RESISC45/, EuroSAT_RGB/, ...   one folder a class
 
@@ -37,6 +38,7 @@ __all__ = [
     "hash_split",
     "holdout",
     "read_class_folders",
+    "read_rsicap",
     "read_rsicd",
     "read_rsivqa_ucm",
     "read_rsvqa",
@@ -117,6 +119,15 @@ class _KarpathyFile(BaseModel):
     images: list[_KarpathyImage]
 
 
+class _RSICapItem(BaseModel):
+    filename: str
+    text_output: str
+
+
+class _RSICapFile(BaseModel):
+    annotations: list[_RSICapItem]
+
+
 class _UcmClass(BaseModel):
     name: str = Field(alias="class")
     labels: list[str]
@@ -185,6 +196,17 @@ def read_rsicd(root: Path | str | None = None) -> list[CaptionedImage]:
             "rsicd",
         )
         for image in published.images
+    ]
+
+
+def read_rsicap(root: Path | str | None = None) -> list[CaptionedImage]:
+    """RSICap: 2,585 crops of DOTA, one long caption each, all of it for training (RSIEval is its test)."""
+    folder = data_root(root) / "RSICap"
+    published = _read_json(folder / "captions.json", _RSICapFile)
+    files = _ImageFolder(folder / "images", folder / "captions.json")
+    return [
+        CaptionedImage(files.path(item.filename), (item.text_output,), "train", None, "rsicap")
+        for item in published.annotations
     ]
 
 
