@@ -17,7 +17,8 @@ from rsagent.training.features import FeatureStore
 
 IGNORE = -100
 _ANSWER_WEIGHT = 3.0  # an answer has few tokens, and each counts
-_MAX_TOKENS = 96
+MAX_TOKENS = 96
+"""Tokens of a prompt and of a target; longer ones are cut."""
 
 
 class Samples(Dataset[list[Row]]):
@@ -128,11 +129,11 @@ class Collator:
         """Token ids, segments and labels; a label stands where its token is predicted. Nothing where nothing is to be told."""
         if not row.targets:
             return [], [], []
-        ids = self._tokens(row.prompt)[-_MAX_TOKENS:]
+        ids = self._tokens(row.prompt)[-MAX_TOKENS:]
         segment, labels = [0] * len(ids), [IGNORE] * len(ids)
         bos, eos = cast(int, self.tokenizer.bos_token_id), cast(int, self.tokenizer.eos_token_id)
         for index, target in enumerate(row.targets):
-            tokens = self._tokens(target)[:_MAX_TOKENS]
+            tokens = self._tokens(target)[:MAX_TOKENS]
             ids += [bos, *tokens]
             labels += [*tokens, eos]
             segment += [index + 1] * (len(tokens) + 1)

@@ -28,6 +28,7 @@ from rsagent.evaluation.datasets import (
 )
 from rsagent.prompts import Prompts
 from rsagent.schemas import Task
+from rsagent.training.aspect_files import aspect_file, read_aspects
 from rsagent.training.aspects import merge_aspects
 from rsagent.training.consensus import consensus_weights
 from rsagent.training.expert_sets import aspects_by_expert
@@ -237,7 +238,8 @@ def read_corpus(
         return Corpus(pictures, prompts, tuple(experts), 0.0, seed), files
     pictures["scenes"] = [
         Picture("scenes", (base + i,), list(s.captions), [1.0] * len(s.captions),
-                [aspects_by_expert(a, s.captions[0], experts) for a in s.aspects], s.questions, things=s.things, masses=s.masses)
+                [aspects_by_expert(a, s.captions[0], experts) for a in s.aspects], s.questions,
+                things=s.things, masses=s.masses)
         for i, s in enumerate(scenes)
     ]  # fmt: skip
     return Corpus(pictures, prompts, tuple(experts), scene_share, seed), files
@@ -245,11 +247,7 @@ def read_corpus(
 
 def training_images(root: Path, only: str | None = None) -> dict[str, list[CaptionedImage]]:
     """The captioned training images by style, less the slice that choices are made on; RSICap only where it is asked for."""
-    read = (
-        {"rsicap": read_rsicap(root)}
-        if only == "rsicap"
-        else {"ucm": read_ucm_captions(root), "rsicd": read_rsicd(root)}
-    )
+    read = {"rsicap": read_rsicap(root)} if only == "rsicap" else {"ucm": read_ucm_captions(root), "rsicd": read_rsicd(root)}
     return {
         style: holdout([item for item in items if item.split == "train"], share=0.04, seed=0)[0]
         for style, items in read.items()
@@ -295,6 +293,7 @@ def _pictures(
         for item in read_rsivqa_ucm(root):
             if item.split == "train":
                 asked.setdefault(item.path, []).append(item)
+    divided = read_aspects(aspect_file(root, style))
     pictures: list[Picture] = []
     for index, item in enumerate(items):
         rng = random.Random(f"{seed} {item.path.name}")
@@ -305,10 +304,10 @@ def _pictures(
         others += caption_questions(item, rng)
         questions = [Question(question, in_digits(answer), kind) for question, answer, kind in others]
         variants = [merge_aspects(captions[index], rng, item.label) for _ in range(3)]
-        aspects = [
-            aspects_by_expert({"theme": a.theme, "object": a.objects, "relation": a.relations}, captions[index][0], experts)
-            for a in variants
-        ]
+        said = [{"theme": a.theme, "object": a.objects, "relation": a.relations} for a in variants]
+        if item.path.name in divided:  # what a model or a person divided stands instead of the rules
+            said = [divided[item.path.name].said()]
+        aspects = [aspects_by_expert(one, captions[index][0], experts) for one in said]
         rows = tuple((start + index) * views + view for view in range(views))
         pictures.append(Picture(style, rows, captions[index], weights[index], aspects, questions, published))
     return pictures

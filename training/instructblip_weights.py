@@ -128,7 +128,9 @@ def _from_lavis(file: Path, vision: str | None) -> EncoderWeights:
         vit, qformer = _sizes_of(renamed)
     except KeyError as error:
         raise CheckpointError(f"{file} is no InstructBLIP of LAVIS: it has no {error}") from error
-    renamed = {key: tensor for key, tensor in renamed.items() if _layer(key) < vit.layers or not key.startswith("vision_model.")}
+    renamed = {
+        key: tensor for key, tensor in renamed.items() if _layer(key) < vit.layers or not key.startswith("vision_model.")
+    }
     beside = file.parent / "qformer_tokenizer"
     return _sorted_out(renamed, vit, qformer, _tokenizer(str(beside) if beside.is_dir() else _BERT), str(file))
 

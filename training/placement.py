@@ -31,8 +31,13 @@ QFORMER_TARGETS = (
     r"|crossattention\.output\.dense|(intermediate|output)(_query)?\.dense)"
 )
 _GATED = ["q_proj", "v_proj", "gate_proj", "up_proj", "down_proj"]
-LLM_TARGETS: dict[str, list[str]] = {"llama": _GATED, "stablelm": _GATED, "qwen2": _GATED, "phi": ["q_proj", "v_proj", "fc1", "fc2"]}
-"""By architecture the modules of query, value and feed-forward network. Lists, because servers of adapters read nothing else."""
+LLM_TARGETS: dict[str, list[str]] = {
+    "llama": _GATED,
+    "stablelm": _GATED,
+    "qwen2": _GATED,
+    "phi": ["q_proj", "v_proj", "fc1", "fc2"],
+}
+"""By architecture the modules of query, value and feed-forward network; lists, since servers of adapters read nothing else."""
 
 
 def llm_targets(architecture: str) -> list[str]:

@@ -132,7 +132,10 @@ def plan_stage(
     passes = 6 if run.checkpointing else 4  # forward, backward through frozen weights; once more forward
     flops = passes * base * tokens * run.samples
     hours = flops / (devices * tflops * 1e12 * UTILISATION) / 3600
-    work = f"{run.samples:,} images x {tokens} tokens x {passes} x {_in(base)} FLOP / ({devices} x {tflops:.0f} TFLOP/s x {UTILISATION:.0%})"
+    work = (
+        f"{run.samples:,} images x {tokens} tokens x {passes} x {_in(base)} FLOP "
+        f"/ ({devices} x {tflops:.0f} TFLOP/s x {UTILISATION:.0%})"
+    )
     return StagePlan(stage, devices, memory, sums, hours, work)
 
 
@@ -167,7 +170,9 @@ def disk_bytes(recipe: Recipe, pictures: int) -> dict[str, float]:
     """What a run writes, by what it is: cached features, the stages' files, the checkpoint to resume from."""
     if recipe.weights is None:
         sizes = recipe.network
-        llm = 4.0 * (sizes.vocabulary * sizes.llm_dim + sizes.llm_layers * (4 * sizes.llm_dim**2 + 3 * sizes.llm_dim * sizes.llm_mlp))
+        llm = 4.0 * (
+            sizes.vocabulary * sizes.llm_dim + sizes.llm_layers * (4 * sizes.llm_dim**2 + 3 * sizes.llm_dim * sizes.llm_mlp)
+        )
         return {"features": 106_624.0 * (pictures * recipe.views + recipe.scenes), "stages": 12 * llm}
     sizes = llm_sizes(recipe.weights.llm)
     adapters = 4.0 * lora_parameters(sizes, recipe.network.lora_rank)

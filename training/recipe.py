@@ -17,9 +17,7 @@ Size = Annotated[int, Field(ge=1, le=65536)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 STAGES = ("base", "stage1", "stage2", "composer")
 LLM_SIZES = frozenset({"llm_dim", "llm_layers", "llm_heads", "llm_mlp", "vocabulary"})
-ENCODER_SIZES = frozenset(
-    {"queries_side", "qformer_dim", "token_dim", "qformer_layers", "qformer_heads", "qformer_mlp"}
-)
+ENCODER_SIZES = frozenset({"queries_side", "qformer_dim", "token_dim", "qformer_layers", "qformer_heads", "qformer_mlp"})
 
 
 class _Part(BaseModel):
@@ -103,7 +101,9 @@ class NetworkRecipe(_Part):
     @model_validator(mode="after")
     def _fits(self) -> NetworkRecipe:
         if not is_expert_set(self.experts):
-            raise ValueError(f"experts must be some of {', '.join(EXPERTS)}, in this order, or how many there are: 1, 2, 3 or 4")
+            raise ValueError(
+                f"experts must be some of {', '.join(EXPERTS)}, in this order, or how many there are: 1, 2, 3 or 4"
+            )
         if self.qformer_dim % self.qformer_heads:
             raise ValueError(f"qformer_dim {self.qformer_dim} cannot be shared among {self.qformer_heads} heads")
         if self.llm_dim % (2 * self.llm_heads):

@@ -36,7 +36,7 @@ from rsagent.training.corpus import Corpus, Stage, answer_vocabulary, corpus_tex
 from rsagent.training.critical import CriticalCollator, CriticalTask, judges
 from rsagent.training.encoder import train_encoder
 from rsagent.training.features import AnyEncoder, feature_store
-from rsagent.training.fresh import fresh_network, load_or_train_tokenizer
+from rsagent.training.fresh import fresh_network, load_or_train_tokenizer, train_tokenizer
 from rsagent.training.language import LanguageTask
 from rsagent.training.pictures import augment, normalise, picture_bank, picture_key
 from rsagent.training.placement import adapt_llm, adapt_qformer
@@ -124,9 +124,7 @@ def train_until(stage: Stage, recipe: Recipe, data: Path, out: Path, progress: P
     return out / "checkpoint"
 
 
-def _with_weights(
-    recipe: Recipe, start: RSMoE | None, data: Path, out: Path, progress: Progress
-) -> tuple[RSMoE, Material]:
+def _with_weights(recipe: Recipe, start: RSMoE | None, data: Path, out: Path, progress: Progress) -> tuple[RSMoE, Material]:
     """The network of a recipe that names weights, and its material; such a recipe has no stage `base`."""
     network = pretrained_network(recipe, start, [])
     network.requires_grad_(False)
@@ -136,6 +134,20 @@ def _with_weights(
     network.image_encoder.cpu()  # its work is done
     network.config.composer_styles = _styles(material.corpus)
     return network, replace(material, tokenizer=network.tokenizer, words_tokenizer=network.words_tokenizer)
+
+
+def network_to_try(recipe: Recipe, corpus: Corpus) -> RSMoE:
+    """The network that stage I would begin with, for one step before a training; nothing is written.
+
+    Raises:
+        UserError, CheckpointError, EngineError: weights are missing or do not fit.
+    """
+    folder = None if recipe.start is None else EMBEDDED if recipe.start == "tiny" else Path(recipe.start)
+    start = None if folder is None else load_checkpoint(folder, adapters=[])
+    if recipe.weights:
+        return pretrained_network(recipe, start, [])
+    tokenizer = start.tokenizer if start else train_tokenizer(corpus_texts(corpus), recipe.network.vocabulary)
+    return fresh_network(recipe, tokenizer, _styles(corpus))
 
 
 def _styles(corpus: Corpus) -> list[str]:

@@ -146,7 +146,9 @@ def _check_shards(folder: Path) -> None:
             raise CheckpointError(f"{index} is no index of shards: {line(error)}") from error
         missing = [name for name in named if not (folder / Path(name).name).is_file()]
         if missing:
-            raise CheckpointError(f"{folder} is incomplete: {len(missing)} of {len(named)} shards are missing, {missing[0]} first")
+            raise CheckpointError(
+                f"{folder} is incomplete: {len(missing)} of {len(named)} shards are missing, {missing[0]} first"
+            )
 
 
 def _is_instructblip(folder: Path) -> bool:

@@ -15,7 +15,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import rsagent.model.checkpoint as checkpoint
 from rsagent.errors import CheckpointError, EngineError, RSAgentError
 from rsagent.model.checkpoint import checkpoint_digest, load_checkpoint, read_config, save_checkpoint
 from rsagent.model.network import RSMoE
