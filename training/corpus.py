@@ -123,6 +123,13 @@ class Corpus:
             return list(self._moe_rows(picture, rng)) or [self._whole_row(picture, rng)]
         return list(self._single_rows(picture, rng, stage)) or [self._caption_row(picture, rng, stage)]
 
+    def without(self, rows: set[int]) -> Corpus:
+        """The corpus less the pictures whose plain view is one of `rows`: their files could not be read."""
+        if not rows:
+            return self
+        kept = {style: [p for p in pictures if p.images[0] not in rows] for style, pictures in self.pictures.items()}
+        return replace(self, pictures=kept)
+
     @cached_property
     def asked(self) -> list[Picture]:
         """The real pictures that people asked something about: few, and all that is known of how people count and place."""

@@ -15,7 +15,7 @@ from rsagent.training.question_types import EXPERTS
 
 Size = Annotated[int, Field(ge=1, le=65536)]
 Rate = Annotated[float, Field(gt=0, le=1)]
-STAGES = ("base", "stage1", "stage2", "composer")
+STAGES = ("base", "stage1", "stage2", "composer", "critical")
 LLM_SIZES = frozenset({"llm_dim", "llm_layers", "llm_heads", "llm_mlp", "vocabulary"})
 ENCODER_SIZES = frozenset({"queries_side", "qformer_dim", "token_dim", "qformer_layers", "qformer_heads", "qformer_mlp"})
 
@@ -189,8 +189,10 @@ class Recipe(_Part):
         if not isinstance(optim, dict):
             return given
         shared = {key: value for key, value in cast("dict[str, Any]", optim).items() if key in OptimRecipe.model_fields}
-        stages = {name: given.get(name) for name in STAGES if name in given or (name != "base" and "samples" in shared)}
-        written: dict[str, Any] = {name: dict(shared) | (stage or {}) for name, stage in stages.items() if _is_plain(stage)}
+        stages = {name: given.get(name) for name in STAGES}
+        if "samples" in shared:  # then a stage may be left out, but for those that need not be
+            stages |= {name: stages[name] or {} for name in ("stage1", "stage2", "composer") if _is_plain(stages[name])}
+        written: dict[str, Any] = {name: shared | stage for name, stage in stages.items() if isinstance(stage, dict)}
         if "checkpointing" in shared and "stage2" in written and "checkpointing" not in (stages["stage2"] or {}):
             del written["stage2"]["checkpointing"]  # see `_adapters_once`
         for key in shared:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments
+from transformers import PreTrainedTokenizerFast
 
 from rsagent.errors import UserError
 from rsagent.model.checkpoint import EMBEDDED, load_checkpoint, save_checkpoint
@@ -44,7 +43,9 @@ from rsagent.training.pretrained import pretrained_network
 from rsagent.training.recipe import Recipe, StageRecipe
 from rsagent.training.reports import described_pictures
 from rsagent.training.resume import checkpoint_to_resume, whole_files
+from rsagent.training.run_folder import claimed
 from rsagent.training.scene_store import scene_batches, scene_key, scene_texts
+from rsagent.training.stage_trainer import StageTrainer, stage_arguments
 
 log = logging.getLogger(__name__)
 SAVE_STEPS = 200
@@ -75,7 +76,9 @@ def prepare(recipe: Recipe, data: Path, out: Path, encoder: AnyEncoder, progress
         data, load_prompts(), recipe.network.experts, texts,
         views=recipe.views, scene_share=recipe.stage1.scene_share, seed=recipe.seed, only=recipe.captions,
     )  # fmt: skip
-    bank = picture_bank(files, recipe.image_size, cache, lambda done, count: progress("pictures", done, count))
+    lost: set[int] = set()
+    bank = picture_bank(files, recipe.image_size, cache, lambda done, count: progress("pictures", done, count), lost)
+    corpus = corpus.without({row * recipe.views for row in lost})
     real = feature_store(
         encoder, f"real {recipe.views} {recipe.seed} {picture_key(files, recipe.image_size)}", len(files) * recipe.views,
         lambda: _views(bank, recipe.views, recipe.image_size, recipe.seed), cache,
@@ -98,7 +101,16 @@ def train_until(stage: Stage, recipe: Recipe, data: Path, out: Path, progress: P
 
     Returns:
         What `stage` left: its file, or the checkpoint folder.
+
+    Raises:
+        UserError: another training writes to `out`, or its run had another recipe; or as the stages.
+        EngineError: the loss is no number, the disk is full, or memory is short.
     """
+    with claimed(out, recipe):
+        return _train_until(stage, recipe, data, out, progress, resume)
+
+
+def _train_until(stage: Stage, recipe: Recipe, data: Path, out: Path, progress: Progress, resume: bool) -> Path:
     start = start_of(recipe, out)
     if recipe.weights:
         network, material = _with_weights(recipe, start, data, out, progress)
@@ -296,69 +308,21 @@ def _run(
     adapters: list[str],
     resume: bool,
 ) -> None:
-    steps = settings.samples // settings.batch
-    devices = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and accelerate say it
     if settings.checkpointing:
         task.llm.gradient_checkpointing_enable({"use_reentrant": False})
-    arguments = TrainingArguments(
-        output_dir=str(out / stage),
-        per_device_train_batch_size=settings.images_a_pass(devices),
-        gradient_accumulation_steps=settings.accumulate,
-        max_steps=steps,
-        learning_rate=settings.lr,
-        weight_decay=settings.weight_decay,
-        adam_beta1=0.9,
-        adam_beta2=0.999,
-        lr_scheduler_type="cosine",
-        warmup_steps=max(1, int(steps * settings.warmup)),
-        max_grad_norm=1.0,
-        bf16=True,
-        use_cpu=not torch.cuda.is_available(),
-        logging_steps=20,
-        save_steps=SAVE_STEPS,
-        save_total_limit=1,
-        save_only_model=False,
-        report_to=[],
-        remove_unused_columns=False,
-        dataloader_num_workers=1,
-        dataloader_prefetch_factor=4,
-        disable_tqdm=True,
-        seed=recipe.seed,
-    )
     sizes = task.vlm_encoder.config
     collator = (CriticalCollator if stage == "critical" else Collator)(
         material.stores, material.tokenizer, material.answers, recipe.network.experts, adapters,
         sizes.max_words, 1 if isinstance(sizes, PlainQFormerConfig) else sizes.queries_side, material.words_tokenizer,
     )  # fmt: skip
     corpus = replace(material.corpus, scene_share=settings.scene_share, told=settings.told, looks=settings.looks)
-    trainer = _StageTrainer(
+    trainer = StageTrainer(
         model=task,
-        args=arguments,
+        args=stage_arguments(settings, out / stage, seed=recipe.seed, save_steps=SAVE_STEPS),
         data_collator=collator,
         train_dataset=Samples(corpus, stage, settings.samples),
     )
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(out / stage, resume=resume))
-
-
-class _StageTrainer(Trainer):
-    """Trainer whose log also shows the parts of the loss, and which stores tied weights once."""
-
-    parts: dict[str, Tensor] | None = None
-
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        model = cast(nn.Module, self.model)
-        state = model.state_dict() if state_dict is None else state_dict
-        frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-        super()._save(output_dir, {name: tensor.clone() for name, tensor in state.items() if name not in frozen})
-
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        output = model(**inputs)
-        self.parts = {name: value for name, value in output.items() if name != "loss"}
-        return output["loss"]
-
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        extra = {name: round(float(value), 4) for name, value in (self.parts or {}).items()}
-        super().log({**logs, **extra}, *args, **kwargs)
 
 
 def _views(bank: Any, views: int, size: int, seed: int) -> Iterator[Tensor]:

@@ -91,7 +91,9 @@ def _difference(a: Path, b: Path, file: str) -> Difference:
     try:
         with cast(Any, safe_open)(paths[0], "pt") as left, cast(Any, safe_open)(paths[1], "pt") as right:
             names = set(left.keys()), set(right.keys())
-            only += [f"A {name}" for name in sorted(names[0] - names[1])] + [f"B {name}" for name in sorted(names[1] - names[0])]
+            only += [f"A {name}" for name in sorted(names[0] - names[1])] + [
+                f"B {name}" for name in sorted(names[1] - names[0])
+            ]
             for name in sorted(names[0] & names[1]):
                 one, other = cast("Tensor", left.get_tensor(name)).float(), cast("Tensor", right.get_tensor(name)).float()
                 if one.shape != other.shape:

@@ -148,7 +148,10 @@ def assert_same(network: RSMoE, model: InstructBlipForConditionalGeneration) -> 
         tokens = model.vision_model(pixel_values=scaled).last_hidden_state
         queries = model.query_tokens.expand(2, -1, -1)
         hidden = model.qformer(
-            input_ids=words, attention_mask=torch.ones(2, 7, dtype=torch.long), query_embeds=queries, encoder_hidden_states=tokens
+            input_ids=words,
+            attention_mask=torch.ones(2, 7, dtype=torch.long),
+            query_embeds=queries,
+            encoder_hidden_states=tokens,
         ).last_hidden_state[:, :4]
         projected = model.language_projection(hidden)
     ours, f_vlm = outputs(network, pixels, words)
