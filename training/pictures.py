@@ -81,9 +81,7 @@ def _check_lost(faults: dict[int, ImageError], count: int, *, skip: bool) -> Non
     if not skip:
         raise last
     if len(faults) > max(1, MOST_LOST * count):
-        raise UserError(
-            f"more than {MOST_LOST:.0%} of {count:,} pictures cannot be read, the last: {last}; download them again"
-        )
+        raise UserError(f"more than {MOST_LOST:.0%} of {count:,} pictures cannot be read: {last}; download them again")
 
 
 def picture_key(files: Sequence[Path], size: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, cast
 import yaml
 
 from rsagent.errors import UserError
+from rsagent.training.processes import is_first
 from rsagent.training.recipe import STAGES, Recipe
 from rsagent.training.resume import whole_files
 
@@ -25,7 +25,7 @@ def claimed(out: Path, recipe: Recipe) -> Generator[None]:
     Raises:
         UserError: another training writes there, or the folder's run had another recipe; the message names the difference.
     """
-    if os.environ.get("RANK", "0") != "0":  # of several processes of one training, the first holds the folder
+    if not is_first():  # of several processes of one training, the first holds the folder
         yield
         return
     with (out / ".training").open("w") as lock:

@@ -47,6 +47,7 @@ def stage_arguments(settings: StageRecipe, folder: Path, *, seed: int, save_step
         dataloader_prefetch_factor=4,
         disable_tqdm=True,
         seed=seed,
+        ddp_find_unused_parameters=True if devices > 1 else None,  # a batch of stage II may leave an expert out
     )
 
 

@@ -14,6 +14,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,6 +41,7 @@ from rsagent.training.language import LanguageTask
 from rsagent.training.pictures import augment, normalise, picture_bank, picture_key
 from rsagent.training.placement import adapt_llm, adapt_qformer
 from rsagent.training.pretrained import pretrained_network
+from rsagent.training.processes import first_goes_first, is_first
 from rsagent.training.recipe import Recipe, StageRecipe
 from rsagent.training.reports import described_pictures
 from rsagent.training.resume import checkpoint_to_resume, whole_files
@@ -111,18 +113,11 @@ def train_until(stage: Stage, recipe: Recipe, data: Path, out: Path, progress: P
 
 
 def _train_until(stage: Stage, recipe: Recipe, data: Path, out: Path, progress: Progress, resume: bool) -> Path:
-    start = start_of(recipe, out)
-    if recipe.weights:
-        network, material = _with_weights(recipe, start, data, out, progress)
-    else:
-        encoder = cast(ImageEncoder, start.image_encoder) if start else train_encoder(recipe, data, out, resume=resume)
-        encoder.requires_grad_(False)
-        material = prepare(recipe, data, out, encoder.eval(), progress)
-        network = fresh_network(recipe, material.tokenizer, _styles(material.corpus))
-        network.image_encoder = encoder
-        if start:
-            network.vlm_encoder.load_state_dict(start.vlm_encoder.state_dict())
-            network.llm.load_state_dict(start.llm.state_dict())
+    with first_goes_first():
+        start = start_of(recipe, out)
+        begin = _with_weights if recipe.weights else partial(_from_nothing, resume=resume)
+        network, material = begin(recipe, start, data, out, progress)
+    if recipe.base:
         train_base(network, recipe, material, out, resume=resume)
     if stage == "base":
         return out / "base.safetensors"
@@ -132,8 +127,24 @@ def _train_until(stage: Stage, recipe: Recipe, data: Path, out: Path, progress: 
     train_stage2(network, recipe, material, out, resume=resume)
     train_composer(network, recipe, material, out, progress, resume=resume)
     train_critical(network, recipe, material, out, progress, resume=resume)
-    save_checkpoint(network, out / "checkpoint", card=model_card(recipe, network.config, parameter_counts(network)))
+    if is_first():
+        save_checkpoint(network, out / "checkpoint", card=model_card(recipe, network.config, parameter_counts(network)))
     return out / "checkpoint"
+
+
+def _from_nothing(
+    recipe: Recipe, start: RSMoE | None, data: Path, out: Path, progress: Progress, *, resume: bool
+) -> tuple[RSMoE, Material]:
+    """The network of a recipe whose Q-Former and LLM are trained here, or go on from `start`, and its material."""
+    encoder = cast(ImageEncoder, start.image_encoder) if start else train_encoder(recipe, data, out, resume=resume)
+    encoder.requires_grad_(False)
+    material = prepare(recipe, data, out, encoder.eval(), progress)
+    network = fresh_network(recipe, material.tokenizer, _styles(material.corpus))
+    network.image_encoder = encoder
+    if start:
+        network.vlm_encoder.load_state_dict(start.vlm_encoder.state_dict())
+        network.llm.load_state_dict(start.llm.state_dict())
+    return network, material
 
 
 def _with_weights(recipe: Recipe, start: RSMoE | None, data: Path, out: Path, progress: Progress) -> tuple[RSMoE, Material]:
@@ -271,10 +282,11 @@ def _described(network: RSMoE, recipe: Recipe, material: Material, out: Path, pr
     corpus = replace(material.corpus, scene_share=recipe.composer.scene_share)
     digest = hashlib.sha256((out / "stage2.safetensors").read_bytes()).hexdigest()[:16]
     target = out / f"reports-{recipe.composer.reports}-{digest}.jsonl"
-    described = described_pictures(
-        corpus, network, material.stores, recipe.composer.reports, target,
-        lambda done, count: progress("reports", done, count),
-    )  # fmt: skip
+    with first_goes_first():
+        described = described_pictures(
+            corpus, network, material.stores, recipe.composer.reports, target,
+            lambda done, count: progress("reports", done, count),
+        )  # fmt: skip
     return replace(corpus, pictures=described)
 
 
@@ -362,9 +374,10 @@ def _merge(encoder: nn.Module) -> None:
 
 
 def _write(network: RSMoE, parts: nn.ModuleDict, final: Path) -> None:
-    tensors = {name: tensor.contiguous().clone() for name, tensor in _own(network, parts).items()}
-    with whole_files(final) as (partial,):
-        save_file(tensors, partial)
+    with first_goes_first():
+        if is_first():
+            with whole_files(final) as (written,):
+                save_file({name: tensor.contiguous().clone() for name, tensor in _own(network, parts).items()}, written)
 
 
 def _read(network: RSMoE, parts: nn.ModuleDict, final: Path) -> None:

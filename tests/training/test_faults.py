@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import rsagent.training.stages as stages
-from rsagent.errors import EngineError, UserError
+from rsagent.errors import EngineError, ImageError, UserError
+from rsagent.training.corpus import Corpus
 from rsagent.training.fresh import fresh_network
 from rsagent.training.language import LanguageTask
+from rsagent.training.pictures import picture_bank
 from rsagent.training.recipe import Recipe
 from rsagent.training.resume import checkpoint_to_resume
 from rsagent.training.run_folder import claimed
@@ -148,3 +151,40 @@ def test_a_run_from_before_recipes_were_kept_goes_on(tiny_recipe: Recipe, tmp_pa
     (tmp_path / "stage1.safetensors").touch()
     with claimed(tmp_path, tiny_recipe):
         assert yaml.safe_load((tmp_path / "recipe.yaml").read_text())["name"] == "test"
+
+
+def pictures(folder: Path, count: int, broken: int) -> list[Path]:
+    folder.mkdir()
+    files = [folder / f"{index}.png" for index in range(count)]
+    for index, file in enumerate(files):
+        if index < broken:
+            file.write_bytes(b"no picture")
+        else:
+            Image.new("RGB", (32, 32), (index % 256, 0, 0)).save(file)
+    return files
+
+
+def test_a_picture_that_cannot_be_read_is_left_out_and_listed(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    files = pictures(tmp_path / "imgs", 150, 1)
+    for _ in range(2):  # the second time the bank comes from disk, and knows it still
+        lost: set[int] = set()
+        with caplog.at_level("WARNING"):
+            bank = picture_bank(files, 32, tmp_path / "cache", lost=lost)
+        assert lost == {0} and bank[0].max() == 0 and bank[5, 0, 0, 0] == 5
+    assert "1 of 150 pictures cannot be read" in caplog.text
+    assert "0.png" in next((tmp_path / "cache").glob("*.lost.json")).read_text()
+    with pytest.raises(ImageError):  # who needs every picture is told
+        picture_bank(files, 32, tmp_path / "cache")
+
+
+def test_too_many_of_them_stop_the_run(tmp_path: Path):
+    files = pictures(tmp_path / "imgs", 150, 4)
+    with pytest.raises(UserError, match="more than 1% of 150 pictures"):
+        picture_bank(files, 32, tmp_path / "cache", lost=set())
+    assert not list((tmp_path / "cache").glob("*"))
+
+
+def test_the_corpus_forgets_what_could_not_be_read(corpus: Corpus):
+    left = corpus.without({0, 6})
+    assert [len(left.pictures[style]) for style in ("ucm", "rsicd", "scenes")] == [2, 2, 4]
+    assert all(row.image not in (0, 1, 6, 7) for index in range(60) for row in left.sample(index, "stage1"))
