@@ -26,6 +26,7 @@ from rsagent.evaluation.datasets import (
     read_ucm_captions,
     read_ucm_multilabels,
 )
+from rsagent.graphs.compose import in_paper_order
 from rsagent.prompts import Prompts
 from rsagent.schemas import Task
 from rsagent.training.aspect_files import aspect_file, read_aspects
@@ -42,7 +43,6 @@ AspectTexts = dict[str, str]
 _COUNTS = ("count", "quantity")
 _ASKED_SHARE = 0.15
 _PLACES = ("ab_position", "re_position")
-_FIELDS = {"theme": "theme", "object": "objects", "relation": "relations"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +205,7 @@ class Corpus:
         """The composer reads what the experts said of a view of this picture, at times without one of them."""
         image, said = rng.choice(picture.reports)
         instruction = self.prompts.caption_instruction(picture.style)
-        words = {field: said.get(name, "") for name, field in _FIELDS.items()}
-        reports = {field: "" if rng.random() < 0.1 else text for field, text in words.items()}
+        reports = {field: "" if rng.random() < 0.1 else text for field, text in in_paper_order(said).items()}
         prompt = self.prompts.composer_text(instruction, **reports)
         return Row(image, instruction, prompt, tuple(_draw(picture, rng, 2, sharp=True)), "composer", "caption")
 

@@ -1,4 +1,4 @@
-"""The sizes of published LLMs, so that a plan needs no download: placement, memory and time come from these.
+"""The sizes of published LLMs and their modules' names: placement, memory and time come from these, without a download.
 
 Each entry is what the model's own `config.json` says of its shape, by its hub id. A folder on disk is asked for its own.
 """
@@ -64,6 +64,27 @@ PUBLISHED: dict[str, LLMSizes] = {
     "lmsys/vicuna-7b-v1.5": _LLAMA_7B,
     "HuggingFaceTB/SmolLM2-135M-Instruct": LLMSizes("llama", 576, 30, 9, 3, 1536, 49152, tied=True),
 }
+
+
+_GATED = ["q_proj", "v_proj", "gate_proj", "up_proj", "down_proj"]
+LLM_TARGETS: dict[str, list[str]] = {
+    "llama": _GATED,
+    "stablelm": _GATED,
+    "qwen2": _GATED,
+    "phi": ["q_proj", "v_proj", "fc1", "fc2"],
+}
+"""By architecture the modules of query, value and feed-forward network; lists, since servers of adapters read nothing else."""
+
+
+def llm_targets(architecture: str) -> list[str]:
+    """The LLM's modules that carry LoRA.
+
+    Raises:
+        UserError: an architecture whose modules are not known here.
+    """
+    if architecture not in LLM_TARGETS:
+        raise UserError(f"no LoRA targets are known for LLMs of the type '{architecture}': choose {', '.join(LLM_TARGETS)}")
+    return LLM_TARGETS[architecture]
 
 
 def llm_sizes(name: str) -> LLMSizes:

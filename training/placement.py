@@ -18,10 +18,9 @@ import torch
 from peft import LoraConfig, get_peft_model, inject_adapter_in_model
 from torch import nn
 
-from rsagent.errors import UserError
 from rsagent.model.config import PlainQFormerConfig, RouterConfig, RSMoEConfig, ViTConfig
 from rsagent.model.network import SINGLE, RSMoE
-from rsagent.training.llm_sizes import LLMSizes, llm_sizes
+from rsagent.training.llm_sizes import LLMSizes, llm_sizes, llm_targets
 from rsagent.training.recipe import NetworkRecipe, Recipe
 
 # one regular expression, since suffixes would match too much: `output.dense` stands in both attentions as well, and
@@ -30,25 +29,6 @@ QFORMER_TARGETS = (
     r"encoder\.layer\.\d+\.(attention\.attention\.(query|value)|crossattention\.attention\.(query|key|value)"
     r"|crossattention\.output\.dense|(intermediate|output)(_query)?\.dense)"
 )
-_GATED = ["q_proj", "v_proj", "gate_proj", "up_proj", "down_proj"]
-LLM_TARGETS: dict[str, list[str]] = {
-    "llama": _GATED,
-    "stablelm": _GATED,
-    "qwen2": _GATED,
-    "phi": ["q_proj", "v_proj", "fc1", "fc2"],
-}
-"""By architecture the modules of query, value and feed-forward network; lists, since servers of adapters read nothing else."""
-
-
-def llm_targets(architecture: str) -> list[str]:
-    """The LLM's modules that carry LoRA.
-
-    Raises:
-        UserError: an architecture whose modules are not known here.
-    """
-    if architecture not in LLM_TARGETS:
-        raise UserError(f"no LoRA targets are known for LLMs of the type '{architecture}': choose {', '.join(LLM_TARGETS)}")
-    return LLM_TARGETS[architecture]
 
 
 def adapt_llm(network: RSMoE, sizes: NetworkRecipe) -> None:

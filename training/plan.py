@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rsagent.errors import UserError
-from rsagent.training.llm_sizes import LLMSizes, llm_sizes
+from rsagent.training.llm_sizes import LLMSizes, llm_sizes, llm_targets
 from rsagent.training.recipe import Recipe, StageRecipe
 
 GPUS: dict[str, tuple[float, float]] = {
@@ -71,12 +71,7 @@ def layer_bytes(sizes: LLMSizes, rank: int) -> float:
     Attention keeps 24 bytes a channel: the residual stream twice in float32, normed in bfloat16 for the base and again
     for each LoRA, queries, keys and values. A gated feed-forward network keeps 8 bytes an inner channel.
     """
-    places = len(_LORA_PLACES.get(sizes.architecture, "qvgud"))
-    return 24 * sizes.width + _FFN_BYTES.get(sizes.architecture, 8) * sizes.mlp + 4 * rank * places + 16
-
-
-_LORA_PLACES = {"phi": "qv12"}
-_FFN_BYTES = {"phi": 8}
+    return 24 * sizes.width + 8 * sizes.mlp + 4 * rank * len(llm_targets(sizes.architecture)) + 16
 
 
 def llm_parameters(sizes: LLMSizes) -> int:

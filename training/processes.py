@@ -12,6 +12,11 @@ import torch
 _PATIENCE = timedelta(hours=12)  # the others wait while the first encodes every picture; the usual limit is ten minutes
 
 
+def alone() -> bool:
+    """Whether this training has one process."""
+    return os.environ.get("WORLD_SIZE", "1") == "1"
+
+
 def is_first() -> bool:
     """Whether this process writes what all of them have; the only one is the first."""
     return os.environ.get("RANK", "0") == "0"
@@ -20,7 +25,7 @@ def is_first() -> bool:
 @contextmanager
 def first_goes_first() -> Generator[None]:
     """The first process runs the block, then the others do, and find on disk what it left there."""
-    if os.environ.get("WORLD_SIZE", "1") == "1":
+    if alone():
         yield
         return
     _join()

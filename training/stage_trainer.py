@@ -104,6 +104,13 @@ class StageTrainer(Trainer):
         frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
         super()._save(output_dir, {name: tensor.clone() for name, tensor in state.items() if name not in frozen})
 
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Frozen tensors are never kept, so they are missing in every checkpoint; anything else is another run's."""
+        model = cast(nn.Module, self.model)
+        trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        if odd := sorted({*load_result.unexpected_keys, *(trained & {*load_result.missing_keys})}):
+            raise EngineError(f"{self._kept()}, and it is of another network: see {odd[0]}; give another --out")
+
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         try:
             super()._save_checkpoint(*args, **kwargs)

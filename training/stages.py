@@ -41,7 +41,7 @@ from rsagent.training.language import LanguageTask
 from rsagent.training.pictures import augment, normalise, picture_bank, picture_key
 from rsagent.training.placement import adapt_llm, adapt_qformer
 from rsagent.training.pretrained import pretrained_network
-from rsagent.training.processes import first_goes_first, is_first
+from rsagent.training.processes import alone, first_goes_first, is_first
 from rsagent.training.recipe import Recipe, StageRecipe
 from rsagent.training.reports import described_pictures
 from rsagent.training.resume import checkpoint_to_resume, whole_files
@@ -136,6 +136,8 @@ def _from_nothing(
     recipe: Recipe, start: RSMoE | None, data: Path, out: Path, progress: Progress, *, resume: bool
 ) -> tuple[RSMoE, Material]:
     """The network of a recipe whose Q-Former and LLM are trained here, or go on from `start`, and its material."""
+    if recipe.encoder and not alone() and not (out / "encoder.safetensors").exists():
+        raise UserError("the image encoder is trained by one process: start the run without torchrun, then go on with --resume")
     encoder = cast(ImageEncoder, start.image_encoder) if start else train_encoder(recipe, data, out, resume=resume)
     encoder.requires_grad_(False)
     material = prepare(recipe, data, out, encoder.eval(), progress)
