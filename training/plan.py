@@ -149,8 +149,10 @@ def plan_lines(recipe: Recipe, gpu: str = "a100", *, tokens: int | None = None) 
         whole = plan_stage(recipe, stage, 1, tflops=tflops, tokens=tokens)
         lines.append(f"Memory of {stage} on one GPU, {whole.total / 1e9:.1f} of {room:.0f} GB:")
         lines += [f"  {name}: {whole.sums[name]} = {size / 1e9:.2f} GB" for name, size in whole.memory.items()]
-        fits = plan_stage(recipe, stage, 8, tflops=tflops, tokens=tokens).total
-        lines.append(f"  on each of eight: {fits / 1e9:.1f} GB")
+        try:
+            lines.append(f"  on each of eight: {plan_stage(recipe, stage, 8, tflops=tflops, tokens=tokens).total / 1e9:.1f} GB")
+        except UserError as error:  # one GPU may still do it
+            lines.append(f"  on eight: {error}")
         lines.append(f"Time of {stage}: {whole.work} = {whole.hours:.2f} h; {whole.hours / 8:.2f} h on eight")
     return lines
 

@@ -136,7 +136,9 @@ class StageRecipe(_Run):
         """
         if self.batch % (devices * self.accumulate):
             passes = "" if self.accumulate == 1 else f" in {self.accumulate} passes"
-            raise UserError(f"a batch of {self.batch} cannot be shared among {devices} devices{passes}: change stage batch=N")
+            raise UserError(
+                f"a batch of {self.batch} cannot be shared among {devices} devices{passes}: change batch or accumulate"
+            )
         return self.batch // (devices * self.accumulate)
 
 

@@ -69,9 +69,10 @@ def _draw_views(corpus: Corpus, count: int) -> list[Described]:
 @torch.no_grad()
 def _describe(network: RSMoE, stores: Stores, prompts: Prompts, views: Sequence[Described]) -> Iterator[dict[str, str]]:
     """Each view's words by expert; an expert whose gate is low is not asked, as in the graph."""
-    speaking = copy.deepcopy(network).eval()  # mixing takes the LLM out of PEFT's wrapper, which the training still needs
+    device = next(network.vlm_encoder.parameters()).device  # the trainer moved what it trains, the image encoder stayed
+    # mixing takes the LLM out of PEFT's wrapper, which the training still needs
+    speaking = copy.deepcopy(network).eval().to(device)
     speaking.mix()
-    device = next(speaking.parameters()).device
     lowered = speaking.llm.get_input_embeddings().weight.dtype == torch.bfloat16  # as pretrained LLMs are kept while training
     for start in range(0, len(views), _BATCH):
         part = views[start : start + _BATCH]

@@ -107,7 +107,9 @@ def _train(
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, datefmt="%H:%M:%S")
     from rsagent.training.stages import train_until
 
-    result([str(train_until(stage, chosen, data, folder, _Report(), resume=resume))])
+    left = train_until(stage, chosen, data, folder, _Report(), resume=resume)
+    if os.environ.get("RANK", "0") == "0":  # several processes train one checkpoint
+        result([str(left)])
 
 
 def recipe_path(recipe: str) -> Path:
