@@ -15,6 +15,9 @@ from rsagent.schemas import Answer, Caption, Conflict, ExpertPrompt, ExpertRepor
 ASPECTS = {"theme": "theme", "object": "objects", "relation": "relations"}
 """Expert -> the field of a Caption that holds its aspect. Experts of other names appear in the text alone."""
 
+_OTHERS = (("whole",), ("specific",), ("position",))
+"""Beside theme, objects and relations: the experts of the paper's sets of one, two and four."""
+
 EVIDENCE_THRESHOLD = 0.3
 """The gate from which on an expert is asked, unless the caller says otherwise."""
 
@@ -169,8 +172,14 @@ def compose_answer(
 
 
 def in_paper_order(words: Mapping[str, str]) -> dict[str, str]:
-    """Experts' words by Caption field, for the composer's prompt; an aspect nobody reported is ""."""
-    return {field: words.get(expert, "") for expert, field in ASPECTS.items()}
+    """Experts' words by Caption field, for the composer's prompt; an aspect nobody reported is "".
+
+    With one, two or four experts, those of other names stand where their words belong.
+    """
+    return {
+        field: " ".join(words[name] for name in (*others, expert) if words.get(name))
+        for (expert, field), others in zip(ASPECTS.items(), _OTHERS, strict=True)
+    }
 
 
 def _missing(reports: Sequence[ExpertReport]) -> list[str]:

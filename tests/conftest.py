@@ -86,12 +86,12 @@ def untrained_checkpoint(recipe: Recipe, folder: Path) -> Path:
     from rsagent.model.checkpoint import save_checkpoint
     from rsagent.prompts import load_prompts
     from rsagent.training.fresh import fresh_network, train_tokenizer
-    from rsagent.training.stages import LLM_TARGETS
+    from rsagent.training.placement import llm_targets
 
     words = [*SENTENCES, *load_prompts().styles.values()] * 3
     network = fresh_network(recipe, train_tokenizer(words, recipe.network.vocabulary), ["ucm", "rsicd"])
     torch.manual_seed(1)
-    lora = LoraConfig(r=recipe.network.lora_rank, target_modules=LLM_TARGETS, task_type="CAUSAL_LM")
+    lora = LoraConfig(r=recipe.network.lora_rank, target_modules=llm_targets("llama"), task_type="CAUSAL_LM")
     network.llm = get_peft_model(network.llm, lora, adapter_name=ADAPTERS[0])
     for name in ADAPTERS[1:]:
         network.llm.add_adapter(name, lora)

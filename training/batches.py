@@ -17,7 +17,8 @@ from rsagent.training.features import FeatureStore
 
 IGNORE = -100
 _ANSWER_WEIGHT = 3.0  # an answer has few tokens, and each counts
-_MAX_TOKENS = 96
+MAX_TOKENS = 96
+"""Tokens of a prompt and of a target; longer ones are cut."""
 
 
 class Samples(Dataset[list[Row]]):
@@ -80,7 +81,10 @@ class Collator:
         adapters: Sequence[str],
         max_words: int,
         queries_side: int,
+        words_tokenizer: PreTrainedTokenizerFast | None = None,
     ) -> None:
+        """`words_tokenizer` is the Q-Former's, where it is not the LLM's; `queries_side` matters in `base` alone."""
+        self.words_tokenizer = words_tokenizer or tokenizer
         self.stores, self.tokenizer, self.max_words, self.side = stores, tokenizer, max_words, queries_side
         self.answers = {answer: index for index, answer in enumerate(answers)}
         self.experts, self.adapters = list(experts), list(adapters)
@@ -109,7 +113,7 @@ class Collator:
         images = sorted({row.image for row in rows})
         where = {image: index for index, image in enumerate(images)}
         fine, coarse = self.stores.read(images)
-        words = self.tokenizer(
+        words = self.words_tokenizer(
             [row.instruction for row in rows],
             padding=True, truncation=True, max_length=self.max_words, return_tensors="pt", padding_side="right",
         )  # fmt: skip
@@ -125,11 +129,11 @@ class Collator:
         """Token ids, segments and labels; a label stands where its token is predicted. Nothing where nothing is to be told."""
         if not row.targets:
             return [], [], []
-        ids = self._tokens(row.prompt)[-_MAX_TOKENS:]
+        ids = self._tokens(row.prompt)[-MAX_TOKENS:]
         segment, labels = [0] * len(ids), [IGNORE] * len(ids)
         bos, eos = cast(int, self.tokenizer.bos_token_id), cast(int, self.tokenizer.eos_token_id)
         for index, target in enumerate(row.targets):
-            tokens = self._tokens(target)[:_MAX_TOKENS]
+            tokens = self._tokens(target)[:MAX_TOKENS]
             ids += [bos, *tokens]
             labels += [*tokens, eos]
             segment += [index + 1] * (len(tokens) + 1)

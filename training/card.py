@@ -15,6 +15,22 @@ _DATA = """\
 | RSICD (training part) | encoder, captions, questions | research use |
 | NWPU-RESISC45, 12 of 45 classes, and EuroSAT RGB (training parts by hash) | encoder only | research use; MIT |
 | scenes rendered by rsagent | all of it | Apache-2.0 |"""
+_CAPTIONS = {
+    "ucm": "| UC Merced, UCM-Captions (training part) | both stages | imagery public domain (USGS); captions: none stated |",
+    "rsicd": "| RSICD (training part) | both stages | research use |",
+    "rsicap": "| RSICap (DOTA crops) | both stages | imagery academic use only; captions: none stated |",
+}
+_TERMS = {  # of published LLMs, by what their name begins with
+    "meta-llama/": "Llama community licence; a model made from it carries Llama in its name",
+    "huggyllama/": "LLaMA licence: non-commercial research",
+    "lmsys/": "LLaMA or Llama 2 licence, by version",
+    "Salesforce/instructblip-vicuna": "LLaMA licence: non-commercial research",
+    "stabilityai/": "Stability AI community licence",
+    "Qwen/Qwen1.5-1.8B": "Tongyi Qianwen research licence",
+    "Qwen/": "Apache-2.0",
+    "microsoft/phi-2": "MIT",
+    "HuggingFaceTB/": "Apache-2.0",
+}
 
 
 def model_card(recipe: Recipe, config: RSMoEConfig, parameters: dict[str, int]) -> str:
@@ -32,29 +48,59 @@ experts ({experts}) and a composer as LoRA adapters on one LLM. Format {config.f
 
 ## What it was trained on
 
-{_DATA}
+{_data(recipe)}
 
 No image and no caption is contained here. Because some of the data is for research use, so are these weights: ask the
 data's owners before using them otherwise. The code around them is Apache-2.0.
 
 ## How
 
-Recipe `{recipe.name}`, seed {recipe.seed}: {_encoder(recipe)}, the base
-{recipe.base.samples:,} images with their captions and questions, stage I {recipe.stage1.samples:,}, stage II
-{recipe.stage2.samples:,}. `training/recipes/{recipe.name}.yaml` in rsagent's repository says everything.
+Recipe `{recipe.name}`, seed {recipe.seed}: {_beginning(recipe)}, stage I {recipe.stage1.samples:,} images, stage II
+{recipe.stage2.samples:,}, each with captions and questions. `training/recipes/{recipe.name}.yaml` in rsagent's repository, or
+`recipe.yaml` beside the run, says everything.
 
 ## Limits
 
-Places, words and objects outside the data above are unknown to it, and it does not say so. Counts and positions are learned
-mostly from rendered scenes. English, short sentences, 224 pixels. Not fit for decisions about people or property.
-Figures with their floors: rsagent's README.
+Places, words and objects outside the data above are unknown to it, and it does not say so.{_counting(recipe)}
+English, short sentences, {config.image_encoder.size} pixels. Not fit for decisions about people or property.
+Figures with their floors: {_figures(recipe)}
 """
 
 
-def _encoder(recipe: Recipe) -> str:
+def _data(recipe: Recipe) -> str:
+    """The rows of what was seen, by this recipe."""
+    weights = recipe.weights
+    if weights is None:
+        return _DATA
+    rows = _DATA.splitlines()[:2]
+    terms = next((said for start, said in _TERMS.items() if weights.llm.startswith(start)), "ask whoever published it")
+    rows.append(f"| {weights.llm} | the LLM, which is not contained here | {terms} |")
+    if weights.encoder:
+        rows.append(f"| {weights.encoder} | image encoder and Q-Former | LLaMA licence: non-commercial research |")
+    else:
+        rows.append(f"| the checkpoint {recipe.start} | image encoder and Q-Former | see its card |")
+    rows += [_CAPTIONS[name] for name in ([recipe.captions] if recipe.captions else ["ucm", "rsicd"])]
+    if recipe.scenes:
+        rows.append(_DATA.splitlines()[-1])
+    return "\n".join(rows)
+
+
+def _beginning(recipe: Recipe) -> str:
+    if recipe.weights is not None:
+        encoder = recipe.weights.encoder or recipe.start
+        return f"encoder from `{encoder}` before `{recipe.weights.llm}`"
+    base = f"the base {recipe.base.samples:,} images" if recipe.base else ""
     if recipe.encoder is None:
-        return f"image encoder, Q-Former and LLM come from the checkpoint `{recipe.start}`"
-    return f"the image encoder saw {recipe.encoder.samples:,} pictures"
+        return f"image encoder, Q-Former and LLM come from the checkpoint `{recipe.start}`; {base}"
+    return f"the image encoder saw {recipe.encoder.samples:,} pictures, {base}"
+
+
+def _counting(recipe: Recipe) -> str:
+    return "\nCounts and positions are learned mostly from rendered scenes." if recipe.scenes else ""
+
+
+def _figures(recipe: Recipe) -> str:
+    return "rsagent's README." if recipe.weights is None else "none yet; `rsagent eval --checkpoint THIS` prints them."
 
 
 def parameter_counts(network: RSMoE) -> dict[str, int]:

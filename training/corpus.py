@@ -16,12 +16,16 @@ from typing import Literal
 
 from rsagent.evaluation.published.karpathy import read_rsicd, read_ucm_captions, read_ucm_multilabels
 from rsagent.evaluation.published.records import CaptionedImage, QuestionItem, as_labelled, holdout
+from rsagent.evaluation.published.rsgpt import read_rsicap
 from rsagent.evaluation.published.rsivqa import read_rsivqa_ucm
 from rsagent.evaluation.wording import clean_caption
+from rsagent.graphs.compose import in_paper_order
 from rsagent.prompts import Prompts
 from rsagent.schemas import Task
+from rsagent.training.aspect_files import aspect_file, read_aspects
 from rsagent.training.aspects import merge_aspects
 from rsagent.training.consensus import consensus_weights
+from rsagent.training.expert_sets import aspects_by_expert
 from rsagent.training.paraphrase import caption_questions, derived_questions, in_digits, rephrase
 from rsagent.training.question_types import expert_of
 from rsagent.training.scene_questions import Points, Question
@@ -32,7 +36,6 @@ AspectTexts = dict[str, str]
 _COUNTS = ("count", "quantity")
 _ASKED_SHARE = 0.15
 _PLACES = ("ab_position", "re_position")
-_FIELDS = {"theme": "theme", "object": "objects", "relation": "relations"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,13 @@ class Corpus:
             return list(self._moe_rows(picture, rng)) or [self._whole_row(picture, rng)]
         return list(self._single_rows(picture, rng, stage)) or [self._caption_row(picture, rng, stage)]
 
+    def without(self, rows: set[int]) -> Corpus:
+        """The corpus less the pictures whose plain view is one of `rows`: their files could not be read."""
+        if not rows:
+            return self
+        kept = {style: [p for p in pictures if p.images[0] not in rows] for style, pictures in self.pictures.items()}
+        return replace(self, pictures=kept)
+
     @cached_property
     def asked(self) -> list[Picture]:
         """The real pictures that people asked something about: few, and all that is known of how people count and place."""
@@ -188,8 +198,7 @@ class Corpus:
         """The composer reads what the experts said of a view of this picture, at times without one of them."""
         image, said = rng.choice(picture.reports)
         instruction = self.prompts.caption_instruction(picture.style)
-        words = {field: said.get(name, "") for name, field in _FIELDS.items()}
-        reports = {field: "" if rng.random() < 0.1 else text for field, text in words.items()}
+        reports = {field: "" if rng.random() < 0.1 else text for field, text in in_paper_order(said).items()}
         prompt = self.prompts.composer_text(instruction, **reports)
         return Row(image, instruction, prompt, tuple(_draw(picture, rng, 2, sharp=True)), "composer", "caption")
 
@@ -211,30 +220,33 @@ def read_corpus(
 ) -> tuple[Corpus, list[Path]]:
     """The training corpus, and the files whose features it expects, `views` rows each, before those of the scenes.
 
-    `only` keeps one caption data set ("ucm" or "rsicd"), for measuring how one carries over to the other.
+    `only` keeps one caption data set: "ucm" or "rsicd", to see how one carries over to the other, or "rsicap".
 
     Raises:
         UserError: a data set is missing or damaged.
     """
     files: list[Path] = []
     pictures: dict[str, list[Picture]] = {}
-    for style, items in training_images(root).items():
+    for style, items in training_images(root, only).items():
         start = len(files)
         files.extend(item.path for item in items)
         if only in (None, style):
-            pictures[style] = _pictures(root, style, items, start, views, seed)
+            pictures[style] = _pictures(root, style, items, start, views, seed, experts)
     base = len(files) * views
+    if not scenes:
+        return Corpus(pictures, prompts, tuple(experts), 0.0, seed), files
     pictures["scenes"] = [
-        Picture("scenes", (base + i,), list(s.captions), [1.0] * len(s.captions), [dict(a) for a in s.aspects],
-                s.questions, things=s.things, masses=s.masses)
+        Picture("scenes", (base + i,), list(s.captions), [1.0] * len(s.captions),
+                [aspects_by_expert(a, s.captions[0], experts) for a in s.aspects], s.questions,
+                things=s.things, masses=s.masses)
         for i, s in enumerate(scenes)
     ]  # fmt: skip
     return Corpus(pictures, prompts, tuple(experts), scene_share, seed), files
 
 
-def training_images(root: Path) -> dict[str, list[CaptionedImage]]:
-    """The captioned training images by style, less the slice that choices are made on."""
-    read = {"ucm": read_ucm_captions(root), "rsicd": read_rsicd(root)}
+def training_images(root: Path, only: str | None = None) -> dict[str, list[CaptionedImage]]:
+    """The captioned training images by style, less the slice that choices are made on; RSICap only where it is asked for."""
+    read = {"rsicap": read_rsicap(root)} if only == "rsicap" else {"ucm": read_ucm_captions(root), "rsicd": read_rsicd(root)}
     return {
         style: holdout([item for item in items if item.split == "train"], share=0.04, seed=0)[0]
         for style, items in read.items()
@@ -268,7 +280,9 @@ def corpus_texts(corpus: Corpus) -> Iterator[str]:
                 yield f"{one.question} {one.answer}"
 
 
-def _pictures(root: Path, style: str, items: Sequence[CaptionedImage], start: int, views: int, seed: int) -> list[Picture]:
+def _pictures(
+    root: Path, style: str, items: Sequence[CaptionedImage], start: int, views: int, seed: int, experts: Sequence[str]
+) -> list[Picture]:
     captions = [[clean_caption(caption) for caption in item.captions] for item in items]
     weights = consensus_weights(captions, temperature=0.5)
     tags = read_ucm_multilabels(root) if style == "ucm" else {}
@@ -278,6 +292,7 @@ def _pictures(root: Path, style: str, items: Sequence[CaptionedImage], start: in
         for item in read_rsivqa_ucm(root):
             if item.split == "train":
                 asked.setdefault(item.path, []).append(item)
+    divided = read_aspects(aspect_file(root, style))
     pictures: list[Picture] = []
     for index, item in enumerate(items):
         rng = random.Random(f"{seed} {item.path.name}")
@@ -288,7 +303,10 @@ def _pictures(root: Path, style: str, items: Sequence[CaptionedImage], start: in
         others += caption_questions(item, rng)
         questions = [Question(question, in_digits(answer), kind) for question, answer, kind in others]
         variants = [merge_aspects(captions[index], rng, item.label) for _ in range(3)]
-        aspects = [{"theme": a.theme, "object": a.objects, "relation": a.relations} for a in variants]
+        said = [{"theme": a.theme, "object": a.objects, "relation": a.relations} for a in variants]
+        if item.path.name in divided:  # what a model or a person divided stands instead of the rules
+            said = [divided[item.path.name].said()]
+        aspects = [aspects_by_expert(one, captions[index][0], experts) for one in said]
         rows = tuple((start + index) * views + view for view in range(views))
         pictures.append(Picture(style, rows, captions[index], weights[index], aspects, questions, published))
     return pictures

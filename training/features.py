@@ -1,7 +1,8 @@
 """The frozen image encoder's tokens, computed once and kept on disk.
 
 Both stages freeze the image encoder, so its output for a picture (or for one augmented view of it) never changes. An entry
-is 107 kB: the fine scale as float16, the coarse one as uint8 (it ends in ReLU6, so its range is known).
+of the default is 107 kB: the fine scale as float16, the coarse one as uint8 (it ends in ReLU6, so its range is known). Of a
+ViT both are float16: 724 kB.
 """
 
 from __future__ import annotations
@@ -16,18 +17,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rsagent.model.image_encoder import COARSE_DIM, FINE_DIM, ImageEncoder, ImageFeatures
+from rsagent.model.image_encoder import ImageEncoder, ImageFeatures
+from rsagent.model.instructblip import ViTEncoder
 from rsagent.training.resume import whole_files
 
-_LEVELS = 255 / 6.0
+AnyEncoder = ImageEncoder | ViTEncoder
 
 
 @dataclass
 class FeatureStore:
-    """Features of `count` pictures, mapped from disk: `fine` `(count, 112, f, f)`, `coarse` `(count, 1280, c, c)`."""
+    """Features of `count` pictures, mapped from disk: `fine` `(count, channels, f, f)`, `coarse` `(count, channels, c, c)`.
+
+    Where `coarse` is kept in bytes, 255 stands for `coarse_range`.
+    """
 
     fine: np.ndarray
     coarse: np.ndarray
+    coarse_range: float = 6.0
 
     def __len__(self) -> int:
         return len(self.fine)
@@ -35,18 +41,20 @@ class FeatureStore:
     def __reduce__(self) -> tuple[Any, ...]:
         """A worker process that does not share this one's memory gets the files' names, not their gigabytes."""
         if isinstance(self.fine, np.memmap) and isinstance(self.coarse, np.memmap):
-            return _mapped, (self.fine.filename, self.coarse.filename)
-        return FeatureStore, (self.fine, self.coarse)
+            return _mapped, (self.fine.filename, self.coarse.filename, self.coarse_range)
+        return FeatureStore, (self.fine, self.coarse, self.coarse_range)
 
     def read(self, rows: Sequence[int]) -> ImageFeatures:
         """The features of some rows, as float32."""
         fine = torch.from_numpy(np.stack([self.fine[row] for row in rows])).float()
-        coarse = torch.from_numpy(np.stack([self.coarse[row] for row in rows])).float() / _LEVELS
+        coarse = torch.from_numpy(np.stack([self.coarse[row] for row in rows])).float()
+        if self.coarse.dtype == np.uint8:
+            coarse = coarse / (255 / self.coarse_range)
         return ImageFeatures(fine, coarse)
 
 
 def feature_store(
-    encoder: ImageEncoder,
+    encoder: AnyEncoder,
     name: str,
     count: int,
     batches: Callable[[], Iterator[Tensor]],
@@ -65,23 +73,25 @@ def feature_store(
     """
     key = hashlib.sha256(f"float32 {name} {count} {encoder_digest(encoder)}".encode()).hexdigest()[:16]
     fine_side, coarse_side = encoder.grid
-    shapes = {"fine": (FINE_DIM, fine_side, fine_side), "coarse": (COARSE_DIM, coarse_side, coarse_side)}
+    fine_dim, coarse_dim = encoder.dims
+    shapes = {"fine": (fine_dim, fine_side, fine_side), "coarse": (coarse_dim, coarse_side, coarse_side)}
+    kind = np.uint8 if encoder.coarse_range else np.float16
     files = {part: folder / f"features-{key}-{part}.npy" for part in shapes}
     if not all(file.exists() for file in files.values()):
         with whole_files(files["fine"], files["coarse"]) as (fine_file, coarse_file):
             fine = np.lib.format.open_memmap(fine_file, "w+", np.float16, (count, *shapes["fine"]))
-            coarse = np.lib.format.open_memmap(coarse_file, "w+", np.uint8, (count, *shapes["coarse"]))
+            coarse = np.lib.format.open_memmap(coarse_file, "w+", kind, (count, *shapes["coarse"]))
             _encode(encoder, batches(), fine, coarse, progress)
-    return _mapped(files["fine"], files["coarse"])
+    return _mapped(files["fine"], files["coarse"], encoder.coarse_range or 6.0)
 
 
-def _mapped(fine: Path | str, coarse: Path | str) -> FeatureStore:
-    return FeatureStore(np.load(fine, mmap_mode="r"), np.load(coarse, mmap_mode="r"))
+def _mapped(fine: Path | str, coarse: Path | str, coarse_range: float) -> FeatureStore:
+    return FeatureStore(np.load(fine, mmap_mode="r"), np.load(coarse, mmap_mode="r"), coarse_range)
 
 
 @torch.no_grad()
 def _encode(
-    encoder: ImageEncoder,
+    encoder: AnyEncoder,
     batches: Iterator[Tensor],
     fine: np.ndarray,
     coarse: np.ndarray,
@@ -95,7 +105,11 @@ def _encode(
         features = encoder(pixels.to(device).contiguous(memory_format=torch.channels_last))
         end = done + len(pixels)
         fine[done:end] = features.fine.float().cpu().numpy().astype(np.float16)
-        coarse[done:end] = (features.coarse.float() * _LEVELS).round().byte().cpu().numpy()
+        seen = features.coarse.float()
+        if encoder.coarse_range:
+            coarse[done:end] = (seen * (255 / encoder.coarse_range)).round().byte().cpu().numpy()
+        else:
+            coarse[done:end] = seen.cpu().numpy().astype(np.float16)
         done = end
         if progress is not None:
             progress(done, len(fine))
@@ -103,7 +117,7 @@ def _encode(
         raise ValueError(f"{done} pictures came, {len(fine)} were promised")
 
 
-def encoder_digest(encoder: ImageEncoder) -> str:
+def encoder_digest(encoder: AnyEncoder) -> str:
     """A digest of the encoder's weights."""
     digest = hashlib.sha256()
     for name, tensor in sorted(encoder.state_dict().items()):

@@ -7,6 +7,8 @@ of files it holds, written under a temporary name and renamed.
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,29 +19,69 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rsagent.errors import ImageError, UserError
 from rsagent.imagery import load_image
 from rsagent.model.image_encoder import pixels_from_rgb
 from rsagent.training.resume import whole_files
 
+log = logging.getLogger(__name__)
+
+MOST_LOST = 0.01
+"""The share of pictures that may be unreadable: a broken file is left out, a broken download stops the run."""
+
 
 def picture_bank(
-    files: Sequence[Path], size: int, folder: Path, progress: Callable[[int, int], None] | None = None
+    files: Sequence[Path],
+    size: int,
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+    lost: set[int] | None = None,
 ) -> np.ndarray:
     """Decode `files` to `(len(files), size, size, 3)` uint8, or map the array that an earlier run wrote.
 
+    Args:
+        files: the pictures, in the order of the rows.
+        size: pixels a side.
+        folder: where the array lies, beside a list of the files that could not be read.
+        progress: called with (done, count).
+        lost: gets the rows of unreadable files, which stay black; without it the first such file ends the run.
+
     Raises:
-        ImageError: a file cannot be read.
+        ImageError: a file cannot be read, and `lost` is not given.
+        UserError: more than `MOST_LOST` of them cannot be read.
     """
     target = folder / f"pictures-{picture_key(files, size)}.npy"
+    listed = target.with_suffix(".lost.json")
     if not target.exists():
-        with whole_files(target) as (partial,), ThreadPoolExecutor(2) as pool:
+        faults: dict[int, ImageError] = {}
+        with whole_files(target, listed) as (partial, names), ThreadPoolExecutor(2) as pool:
             bank = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(len(files), size, size, 3))
             for index, picture in enumerate(pool.map(lambda file: _decode(file, size), files)):
-                bank[index] = picture
+                if isinstance(picture, ImageError):
+                    faults[index] = picture
+                    _check_lost(faults, len(files), skip=lost is not None)
+                else:
+                    bank[index] = picture
                 if progress is not None and index % 200 == 0:
                     progress(index, len(files))
             bank.flush()
+            names.write_text(json.dumps({index: str(fault) for index, fault in faults.items()}), "utf-8")
+    before: dict[str, str] = json.loads(listed.read_text("utf-8")) if listed.exists() else {}
+    if before and lost is None:
+        raise ImageError(next(iter(before.values())))
+    if lost is not None:
+        lost.update(int(index) for index in before)
+        if before:
+            log.warning("%d of %d pictures cannot be read and are left out; %s lists them", len(before), len(files), listed)
     return np.load(target, mmap_mode="r")
+
+
+def _check_lost(faults: dict[int, ImageError], count: int, *, skip: bool) -> None:
+    last = list(faults.values())[-1]
+    if not skip:
+        raise last
+    if len(faults) > max(1, MOST_LOST * count):
+        raise UserError(f"more than {MOST_LOST:.0%} of {count:,} pictures cannot be read: {last}; download them again")
 
 
 def picture_key(files: Sequence[Path], size: int) -> str:
@@ -48,8 +90,11 @@ def picture_key(files: Sequence[Path], size: int) -> str:
     return hashlib.sha256(f"{size}\n{names}".encode()).hexdigest()[:16]
 
 
-def _decode(file: Path, size: int) -> np.ndarray:
-    rgb = load_image(file).rgb
+def _decode(file: Path, size: int) -> np.ndarray | ImageError:
+    try:
+        rgb = load_image(file).rgb
+    except ImageError as error:
+        return error
     if rgb.shape[:2] == (size, size):
         return rgb
     pixels = pixels_from_rgb([rgb], size)[0] * 128 + 127

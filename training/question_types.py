@@ -33,4 +33,6 @@ def expert_of(question_type: str, experts: tuple[str, ...] = EXPERTS) -> str:
     Raises KeyError for an unknown type.
     """
     expert = QUESTION_EXPERT[question_type]
+    if "position" in experts and question_type in ("ab_position", "location"):  # with four, places have an expert of their own
+        return "position"
     return expert if expert in experts else experts[-1]

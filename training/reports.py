@@ -69,9 +69,11 @@ def _draw_views(corpus: Corpus, count: int) -> list[Described]:
 @torch.no_grad()
 def _describe(network: RSMoE, stores: Stores, prompts: Prompts, views: Sequence[Described]) -> Iterator[dict[str, str]]:
     """Each view's words by expert; an expert whose gate is low is not asked, as in the graph."""
-    speaking = copy.deepcopy(network).eval()  # mixing takes the LLM out of PEFT's wrapper, which the training still needs
+    device = next(network.vlm_encoder.parameters()).device  # the trainer moved what it trains, the image encoder stayed
+    # mixing takes the LLM out of PEFT's wrapper, which the training still needs
+    speaking = copy.deepcopy(network).eval().to(device)
     speaking.mix()
-    device = next(speaking.parameters()).device
+    lowered = speaking.llm.get_input_embeddings().weight.dtype == torch.bfloat16  # as pretrained LLMs are kept while training
     for start in range(0, len(views), _BATCH):
         part = views[start : start + _BATCH]
         fine, coarse = stores.read([image for _, image in part])
@@ -89,7 +91,8 @@ def _describe(network: RSMoE, stores: Stores, prompts: Prompts, views: Sequence[
                 prefix = torch.cat([seen.projected[row], routing.soft_prompts[row, expert]])
                 requests.append(DecodeRequest(prefix, asked.text, asked.expert, asked.max_tokens, _listener(pieces)))
                 heard.append((said[row], asked.expert, pieces))
-        decode(speaking, requests)
+        with torch.autocast(device.type, torch.bfloat16, enabled=lowered):
+            decode(speaking, requests)
         for words, expert, pieces in heard:
             words[expert] = clean("".join(pieces))
         yield from said

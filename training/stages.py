@@ -14,18 +14,19 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from peft import LoraConfig, get_peft_model, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments
+from transformers import PreTrainedTokenizerFast
 
 from rsagent.errors import UserError
 from rsagent.model.checkpoint import EMBEDDED, load_checkpoint, save_checkpoint
+from rsagent.model.config import PlainQFormerConfig
 from rsagent.model.image_encoder import ImageEncoder
 from rsagent.model.network import COMPOSER, SINGLE, RSMoE
 from rsagent.prompts import load_prompts
@@ -34,22 +35,21 @@ from rsagent.training.card import model_card, parameter_counts
 from rsagent.training.corpus import Corpus, Stage, answer_vocabulary, corpus_texts, read_corpus
 from rsagent.training.critical import CriticalCollator, CriticalTask, judges
 from rsagent.training.encoder import train_encoder
-from rsagent.training.features import feature_store
-from rsagent.training.fresh import fresh_network, load_or_train_tokenizer
+from rsagent.training.features import AnyEncoder, feature_store
+from rsagent.training.fresh import fresh_network, load_or_train_tokenizer, train_tokenizer
 from rsagent.training.language import LanguageTask
 from rsagent.training.pictures import augment, normalise, picture_bank, picture_key
+from rsagent.training.placement import adapt_llm, adapt_qformer
+from rsagent.training.pretrained import pretrained_network
+from rsagent.training.processes import alone, first_goes_first, is_first
 from rsagent.training.recipe import Recipe, StageRecipe
 from rsagent.training.reports import described_pictures
-from rsagent.training.resume import checkpoint_to_resume
+from rsagent.training.resume import checkpoint_to_resume, whole_files
+from rsagent.training.run_folder import claimed
 from rsagent.training.scene_store import scene_batches, scene_key, scene_texts
+from rsagent.training.stage_trainer import StageTrainer, stage_arguments
 
 log = logging.getLogger(__name__)
-LLM_TARGETS = ["q_proj", "v_proj", "gate_proj", "up_proj", "down_proj"]
-# the paper's places: self-attention q, v; cross-attention q, k, v and output; both feed-forward networks
-QFORMER_TARGETS = (
-    r"encoder\.layer\.\d+\.(attention\.attention\.(query|value)|crossattention\.attention\.(query|key|value)"
-    r"|crossattention\.output\.dense|(intermediate|output)(_query)?\.dense)"
-)
 SAVE_STEPS = 200
 """After so many steps a checkpoint is kept to resume from."""
 Progress = Callable[[str, int, int], None]
@@ -63,34 +63,39 @@ class Material:
     stores: Stores
     tokenizer: PreTrainedTokenizerFast
     answers: list[str]
+    words_tokenizer: PreTrainedTokenizerFast | None = None
 
 
-def prepare(recipe: Recipe, data: Path, out: Path, encoder: ImageEncoder, progress: Progress) -> Material:
+def prepare(recipe: Recipe, data: Path, out: Path, encoder: AnyEncoder, progress: Progress) -> Material:
     """Read the corpus and encode every picture once; what an earlier run left in `out/cache` is used again.
 
     Raises:
         UserError: a data set is missing or damaged.
     """
     cache = out / "cache"
-    texts = scene_texts(recipe.scenes, cache, lambda done, count: progress("scene texts", done, count))
+    texts = scene_texts(recipe.scenes, cache, lambda done, count: progress("scene texts", done, count)) if recipe.scenes else []
     corpus, files = read_corpus(
         data, load_prompts(), recipe.network.experts, texts,
-        views=recipe.views, scene_share=recipe.base.scene_share, seed=recipe.seed, only=recipe.captions,
+        views=recipe.views, scene_share=recipe.stage1.scene_share, seed=recipe.seed, only=recipe.captions,
     )  # fmt: skip
-    bank = picture_bank(files, recipe.image_size, cache, lambda done, count: progress("pictures", done, count))
+    lost: set[int] = set()
+    bank = picture_bank(files, recipe.image_size, cache, lambda done, count: progress("pictures", done, count), lost)
+    corpus = corpus.without({row * recipe.views for row in lost})
     real = feature_store(
         encoder, f"real {recipe.views} {recipe.seed} {picture_key(files, recipe.image_size)}", len(files) * recipe.views,
         lambda: _views(bank, recipe.views, recipe.image_size, recipe.seed), cache,
         lambda done, count: progress("features", done, count),
     )  # fmt: skip
-    scenes = feature_store(
-        encoder, f"scenes {scene_key()}", recipe.scenes, lambda: scene_batches(recipe.scenes), cache,
-        lambda done, count: progress("scene features", done, count),
-    )  # fmt: skip
+    stores = [real]
+    if recipe.scenes:
+        stores += [feature_store(
+            encoder, f"scenes {scene_key()}", recipe.scenes, lambda: scene_batches(recipe.scenes), cache,
+            lambda done, count: progress("scene features", done, count),
+        )]  # fmt: skip
     tokenizer = load_or_train_tokenizer(
         [*corpus_texts(corpus), *_prompt_texts(corpus)], recipe.network.vocabulary, out / "tokenizer"
     )
-    return Material(corpus, Stores([real, scenes]), tokenizer, answer_vocabulary(corpus))
+    return Material(corpus, Stores(stores), tokenizer, answer_vocabulary(corpus))
 
 
 def train_until(stage: Stage, recipe: Recipe, data: Path, out: Path, progress: Progress, *, resume: bool = False) -> Path:
@@ -98,17 +103,22 @@ def train_until(stage: Stage, recipe: Recipe, data: Path, out: Path, progress: P
 
     Returns:
         What `stage` left: its file, or the checkpoint folder.
+
+    Raises:
+        UserError: another training writes to `out`, or its run had another recipe; or as the stages.
+        EngineError: the loss is no number, the disk is full, or memory is short.
     """
-    start = start_of(recipe, out)
-    encoder = start.image_encoder if start else train_encoder(recipe, data, out, resume=resume)
-    encoder.requires_grad_(False)
-    material = prepare(recipe, data, out, encoder.eval(), progress)
-    network = fresh_network(recipe, material.tokenizer, [s for s in material.corpus.pictures if s != "detailed"])
-    network.image_encoder = encoder
-    if start:
-        network.vlm_encoder.load_state_dict(start.vlm_encoder.state_dict())
-        network.llm.load_state_dict(start.llm.state_dict())
-    train_base(network, recipe, material, out, resume=resume)
+    with claimed(out, recipe):
+        return _train_until(stage, recipe, data, out, progress, resume)
+
+
+def _train_until(stage: Stage, recipe: Recipe, data: Path, out: Path, progress: Progress, resume: bool) -> Path:
+    with first_goes_first():
+        start = start_of(recipe, out)
+        begin = _with_weights if recipe.weights else partial(_from_nothing, resume=resume)
+        network, material = begin(recipe, start, data, out, progress)
+    if recipe.base:
+        train_base(network, recipe, material, out, resume=resume)
     if stage == "base":
         return out / "base.safetensors"
     train_stage1(network, recipe, material, out, resume=resume)
@@ -117,8 +127,56 @@ def train_until(stage: Stage, recipe: Recipe, data: Path, out: Path, progress: P
     train_stage2(network, recipe, material, out, resume=resume)
     train_composer(network, recipe, material, out, progress, resume=resume)
     train_critical(network, recipe, material, out, progress, resume=resume)
-    save_checkpoint(network, out / "checkpoint", card=model_card(recipe, network.config, parameter_counts(network)))
+    if is_first():
+        save_checkpoint(network, out / "checkpoint", card=model_card(recipe, network.config, parameter_counts(network)))
     return out / "checkpoint"
+
+
+def _from_nothing(
+    recipe: Recipe, start: RSMoE | None, data: Path, out: Path, progress: Progress, *, resume: bool
+) -> tuple[RSMoE, Material]:
+    """The network of a recipe whose Q-Former and LLM are trained here, or go on from `start`, and its material."""
+    if recipe.encoder and not alone() and not (out / "encoder.safetensors").exists():
+        raise UserError("the image encoder is trained by one process: start the run without torchrun, then go on with --resume")
+    encoder = cast(ImageEncoder, start.image_encoder) if start else train_encoder(recipe, data, out, resume=resume)
+    encoder.requires_grad_(False)
+    material = prepare(recipe, data, out, encoder.eval(), progress)
+    network = fresh_network(recipe, material.tokenizer, _styles(material.corpus))
+    network.image_encoder = encoder
+    if start:
+        network.vlm_encoder.load_state_dict(start.vlm_encoder.state_dict())
+        network.llm.load_state_dict(start.llm.state_dict())
+    return network, material
+
+
+def _with_weights(recipe: Recipe, start: RSMoE | None, data: Path, out: Path, progress: Progress) -> tuple[RSMoE, Material]:
+    """The network of a recipe that names weights, and its material; such a recipe has no stage `base`."""
+    network = pretrained_network(recipe, start, [])
+    network.requires_grad_(False)
+    network.tokenizer.save_pretrained(out / "tokenizer")
+    encoder = network.image_encoder.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    material = prepare(recipe, data, out, encoder, progress)
+    network.image_encoder.cpu()  # its work is done
+    network.config.composer_styles = _styles(material.corpus)
+    return network, replace(material, tokenizer=network.tokenizer, words_tokenizer=network.words_tokenizer)
+
+
+def network_to_try(recipe: Recipe, corpus: Corpus) -> RSMoE:
+    """The network that stage I would begin with, for one step before a training; nothing is written.
+
+    Raises:
+        UserError, CheckpointError, EngineError: weights are missing or do not fit.
+    """
+    folder = None if recipe.start is None else EMBEDDED if recipe.start == "tiny" else Path(recipe.start)
+    start = None if folder is None else load_checkpoint(folder, adapters=[])
+    if recipe.weights:
+        return pretrained_network(recipe, start, [])
+    tokenizer = start.tokenizer if start else train_tokenizer(corpus_texts(corpus), recipe.network.vocabulary)
+    return fresh_network(recipe, tokenizer, _styles(corpus))
+
+
+def _styles(corpus: Corpus) -> list[str]:
+    return [style for style, pictures in corpus.pictures.items() if pictures and style != "detailed"]
 
 
 def start_of(recipe: Recipe, out: Path) -> RSMoE | None:
@@ -131,6 +189,8 @@ def start_of(recipe: Recipe, out: Path) -> RSMoE | None:
     if recipe.start is None:
         return None
     start = load_checkpoint(EMBEDDED if recipe.start == "tiny" else Path(recipe.start), adapters=[])
+    if recipe.weights:  # only its encoder is taken, and that has sizes of its own
+        return start
     wanted = fresh_network(recipe, start.tokenizer, start.config.composer_styles)
     for part in ("vlm_encoder", "llm"):
         has, needs = ({name: t.shape for name, t in getattr(n, part).state_dict().items()} for n in (start, wanted))
@@ -143,6 +203,7 @@ def start_of(recipe: Recipe, out: Path) -> RSMoE | None:
 
 def train_base(network: RSMoE, recipe: Recipe, material: Material, out: Path, *, resume: bool) -> None:
     """The Q-Former and the LLM in full, from nothing or from the recipe's start; leaves `out/base.safetensors`."""
+    assert recipe.base is not None
     final = out / "base.safetensors"
     network.router.requires_grad_(False)
     parts = nn.ModuleDict({"vlm_encoder": network.vlm_encoder, "llm": network.llm})
@@ -150,31 +211,25 @@ def train_base(network: RSMoE, recipe: Recipe, material: Material, out: Path, *,
         torch.manual_seed(recipe.seed)
         task = LanguageTask(network, "base", [SINGLE], len(material.answers))
         _run(task, "base", recipe, recipe.base, material, out, [SINGLE], resume)
-        _write(parts, final)
-    _read(parts, final)
+        _write(network, parts, final)
+    _read(network, parts, final)
 
 
 def train_stage1(network: RSMoE, recipe: Recipe, material: Material, out: Path, *, resume: bool) -> None:
     """LoRA in the Q-Former (merged afterwards) and in the LLM, the projection in full; leaves `out/stage1.safetensors`."""
     final = out / "stage1.safetensors"
-    sizes = recipe.network
     network.router.requires_grad_(False)
     network.vlm_encoder.requires_grad_(False)
     torch.manual_seed(recipe.seed)  # new weights must not depend on whether the stage before ran in this process
-    lora = LoraConfig(r=sizes.lora_rank, lora_alpha=2 * sizes.lora_rank, target_modules=LLM_TARGETS, task_type="CAUSAL_LM")
-    network.llm = get_peft_model(network.llm, lora, adapter_name=SINGLE)
+    adapt_llm(network, recipe.network)
     parts = nn.ModuleDict({"vlm_encoder": network.vlm_encoder, "llm": network.llm})
     if not final.exists():
-        rank = sizes.qformer_lora_rank
-        inject_adapter_in_model(
-            LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=QFORMER_TARGETS), network.vlm_encoder.qformer
-        )
-        network.vlm_encoder.projection.requires_grad_(True)
+        adapt_qformer(network, recipe.network)
         task = LanguageTask(network, "stage1", [SINGLE], len(material.answers))
         _run(task, "stage1", recipe, recipe.stage1, material, out, [SINGLE], resume)
         _merge(network.vlm_encoder)
-        _write(parts, final)
-    _read(parts, final)
+        _write(network, parts, final)
+    _read(network, parts, final)
 
 
 def train_stage2(network: RSMoE, recipe: Recipe, material: Material, out: Path, *, resume: bool) -> None:
@@ -189,8 +244,8 @@ def train_stage2(network: RSMoE, recipe: Recipe, material: Material, out: Path, 
         _train_only(network.llm, experts)
         task = LanguageTask(network, "stage2", experts, len(material.answers))
         _run(task, "stage2", recipe, recipe.stage2, material, out, experts, resume)
-        _write(parts, final)
-    _read(parts, final)
+        _write(network, parts, final)
+    _read(network, parts, final)
 
 
 def train_composer(network: RSMoE, recipe: Recipe, material: Material, out: Path, progress: Progress, *, resume: bool) -> None:
@@ -203,8 +258,8 @@ def train_composer(network: RSMoE, recipe: Recipe, material: Material, out: Path
         _train_the_composer(network)
         task = LanguageTask(network, "composer", [COMPOSER], len(material.answers))
         _run(task, "composer", recipe, recipe.composer, replace(material, corpus=corpus), out, [COMPOSER], resume)
-        _write(parts, final)
-    _read(parts, final)
+        _write(network, parts, final)
+    _read(network, parts, final)
 
 
 def train_critical(network: RSMoE, recipe: Recipe, material: Material, out: Path, progress: Progress, *, resume: bool) -> None:
@@ -215,13 +270,13 @@ def train_critical(network: RSMoE, recipe: Recipe, material: Material, out: Path
     final = out / "critical.safetensors"
     if not final.exists():
         corpus = _described(network, recipe, material, out, progress)
-        corpus.pictures.pop("scenes")  # nobody wrote five captions of a rendered scene
+        corpus.pictures.pop("scenes", None)  # nobody wrote five captions of a rendered scene
         _train_the_composer(network)
         torch.manual_seed(recipe.seed)
         task = CriticalTask(network, judges(corpus, material.corpus), recipe.critical.captions, recipe.critical.plain)
         _run(task, "critical", recipe, recipe.critical, replace(material, corpus=corpus), out, [COMPOSER], resume)
-        _write(parts, final)
-    _read(parts, final)
+        _write(network, parts, final)
+    _read(network, parts, final)
 
 
 def _described(network: RSMoE, recipe: Recipe, material: Material, out: Path, progress: Progress) -> Corpus:
@@ -229,10 +284,11 @@ def _described(network: RSMoE, recipe: Recipe, material: Material, out: Path, pr
     corpus = replace(material.corpus, scene_share=recipe.composer.scene_share)
     digest = hashlib.sha256((out / "stage2.safetensors").read_bytes()).hexdigest()[:16]
     target = out / f"reports-{recipe.composer.reports}-{digest}.jsonl"
-    described = described_pictures(
-        corpus, network, material.stores, recipe.composer.reports, target,
-        lambda done, count: progress("reports", done, count),
-    )  # fmt: skip
+    with first_goes_first():
+        described = described_pictures(
+            corpus, network, material.stores, recipe.composer.reports, target,
+            lambda done, count: progress("reports", done, count),
+        )  # fmt: skip
     return replace(corpus, pictures=described)
 
 
@@ -266,63 +322,21 @@ def _run(
     adapters: list[str],
     resume: bool,
 ) -> None:
-    steps = settings.samples // settings.batch
-    arguments = TrainingArguments(
-        output_dir=str(out / stage),
-        per_device_train_batch_size=settings.batch,
-        max_steps=steps,
-        learning_rate=settings.lr,
-        weight_decay=settings.weight_decay,
-        adam_beta1=0.9,
-        adam_beta2=0.999,
-        lr_scheduler_type="cosine",
-        warmup_steps=max(1, int(steps * settings.warmup)),
-        max_grad_norm=1.0,
-        bf16=True,
-        use_cpu=not torch.cuda.is_available(),
-        logging_steps=20,
-        save_steps=SAVE_STEPS,
-        save_total_limit=1,
-        save_only_model=False,
-        report_to=[],
-        remove_unused_columns=False,
-        dataloader_num_workers=1,
-        dataloader_prefetch_factor=4,
-        disable_tqdm=True,
-        seed=recipe.seed,
-    )
+    if settings.checkpointing:
+        task.llm.gradient_checkpointing_enable({"use_reentrant": False})
     sizes = task.vlm_encoder.config
     collator = (CriticalCollator if stage == "critical" else Collator)(
         material.stores, material.tokenizer, material.answers, recipe.network.experts, adapters,
-        sizes.max_words, sizes.queries_side,
+        sizes.max_words, 1 if isinstance(sizes, PlainQFormerConfig) else sizes.queries_side, material.words_tokenizer,
     )  # fmt: skip
     corpus = replace(material.corpus, scene_share=settings.scene_share, told=settings.told, looks=settings.looks)
-    trainer = _StageTrainer(
+    trainer = StageTrainer(
         model=task,
-        args=arguments,
+        args=stage_arguments(settings, out / stage, seed=recipe.seed, save_steps=SAVE_STEPS),
         data_collator=collator,
         train_dataset=Samples(corpus, stage, settings.samples),
     )
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(out / stage, resume=resume))
-
-
-class _StageTrainer(Trainer):
-    """Trainer whose log also shows the parts of the loss, and which stores tied weights once."""
-
-    parts: dict[str, Tensor] | None = None
-
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        state = cast(nn.Module, self.model).state_dict() if state_dict is None else state_dict
-        super()._save(output_dir, {name: tensor.clone() for name, tensor in state.items()})
-
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        output = model(**inputs)
-        self.parts = {name: value for name, value in output.items() if name != "loss"}
-        return output["loss"]
-
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        extra = {name: round(float(value), 4) for name, value in (self.parts or {}).items()}
-        super().log({**logs, **extra}, *args, **kwargs)
 
 
 def _views(bank: Any, views: int, size: int, seed: int) -> Iterator[Tensor]:
@@ -361,15 +375,24 @@ def _merge(encoder: nn.Module) -> None:
             setattr(parent, name.rsplit(".", 1)[1], layer.get_base_layer())
 
 
-def _write(parts: nn.ModuleDict, final: Path) -> None:
-    tensors = {name: tensor.contiguous().clone() for name, tensor in parts.state_dict().items()}
-    partial = final.with_suffix(".part")
-    save_file(tensors, partial)
-    partial.rename(final)
+def _write(network: RSMoE, parts: nn.ModuleDict, final: Path) -> None:
+    with first_goes_first():
+        if is_first():
+            with whole_files(final) as (written,):
+                save_file({name: tensor.contiguous().clone() for name, tensor in _own(network, parts).items()}, written)
 
 
-def _read(parts: nn.ModuleDict, final: Path) -> None:
-    try:
-        parts.load_state_dict(load_file(final))
-    except RuntimeError as error:
-        raise UserError(f"{final} was made by another recipe: choose another --out, or delete it") from error
+def _read(network: RSMoE, parts: nn.ModuleDict, final: Path) -> None:
+    own, stored = _own(network, parts), load_file(final)
+    odd = {name for name in own.keys() | stored.keys() if name not in own or name not in stored}
+    if odd or any(own[name].shape != stored[name].shape for name in own):
+        raise UserError(f"{final} was made by another recipe: choose another --out, or delete it")
+    parts.load_state_dict(stored, strict=False)
+
+
+def _own(network: RSMoE, parts: nn.ModuleDict) -> dict[str, Tensor]:
+    """The tensors of a stage's file: all, but for a pretrained LLM, which lies elsewhere and never changes."""
+    state = cast("dict[str, Tensor]", parts.state_dict())
+    if network.config.llm == "llm":
+        return state
+    return {name: tensor for name, tensor in state.items() if not name.startswith("llm.") or ".lora_" in name}

@@ -24,11 +24,9 @@ def show(
     as_json: options.Json = False,
 ) -> None:
     """What a checkpoint holds: its parts and sizes, experts, styles; nothing is loaded but headers."""
-    from rsagent.model.checkpoint import EMBEDDED, read_config
-    from rsagent.settings import Settings
+    from rsagent.model.checkpoint import read_config
 
-    named = Settings.load(checkpoint=checkpoint).checkpoint
-    folder = Path(named) if named else EMBEDDED
+    folder = _folder(checkpoint)
     config = read_config(folder)
     parts = {file.relative_to(folder).as_posix(): _tensors(file) for file in sorted(folder.rglob("*.safetensors"))}
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
@@ -45,11 +43,57 @@ def show(
     result([f"  LLM: {config.llm}, {config.llm_dim} wide"])
     result([f"  image encoder: {config.image_encoder.kind}, {config.image_encoder.size} pixels a side"])
     vlm = config.vlm_encoder
-    result([f"  VLM encoder: {vlm.layers} layers, {vlm.dim} wide, {vlm.queries_side**2} query tokens"])
+    result([f"  VLM encoder: {vlm.layers} layers, {vlm.dim} wide, {config.queries} query tokens"])
     result([f"  router: {config.router.soft_prompts} soft prompts an expert, rank {config.router.rank}"])
     result([f"  {name}: {part['parameters']:,} parameters, {part['dtype']}" for name, part in parts.items()])
     if (folder / "README.md").is_file():
         result([f"  model card: {folder / 'README.md'}"])
+
+
+@app.command()
+def merge(
+    expert: Annotated[str, typer.Argument(metavar="EXPERT", help="Whose adapter: theme, object, relation, composer, ...")],
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder, as transformers reads them.")],
+    checkpoint: options.Checkpoint = None,
+) -> None:
+    """Fold one expert's adapter into its LLM. The result is a plain Hugging Face folder."""
+    from rsagent.model.export import merge_expert
+
+    result([str(merge_expert(_folder(checkpoint), expert, out))])
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A checkpoint folder, or tiny for the embedded one.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    as_json: options.Json = False,
+) -> None:
+    """What two checkpoints differ in: configuration, parts, and by how much their weights are apart."""
+    from dataclasses import asdict
+
+    from rsagent.model.export import compare
+
+    keys, files = compare(_folder(a), _folder(b))
+    if as_json:
+        result_json({"config": {key: list(pair) for key, pair in keys.items()}, "files": [asdict(file) for file in files]})
+        return
+    if not keys and not any(file.changed or file.only for file in files):
+        result(["no difference"])
+        return
+    result([f"config {key}: {was!r} -> {now!r}" for key, (was, now) in keys.items()])
+    for file in files:
+        apart = "" if file.change is None else f", {file.change:.2%} apart"
+        odd = f", {len(file.only)} in one alone ({file.only[0]})" if file.only else ""
+        result([f"{file.file}: {file.same} tensors equal, {file.changed} changed{apart}{odd}"])
+
+
+def _folder(checkpoint: str | None) -> Path:
+    """The folder of a checkpoint by name; the one in force where none is named."""
+    from rsagent.model.checkpoint import EMBEDDED
+    from rsagent.settings import Settings
+
+    named = Settings.load(checkpoint=checkpoint).checkpoint
+    return EMBEDDED if named in (None, "tiny") else Path(named)
 
 
 def _tensors(file: Path) -> dict[str, Any]:

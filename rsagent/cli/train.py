@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from rsagent.cli import train_data, train_plan
 from rsagent.cli.console import SlowProgress, result
 from rsagent.errors import MissingExtra, UserError
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Train a checkpoint of your own.", no_args_is_help=True)
 
-RecipeFile = Annotated[str, typer.Option(metavar="FILE", help="Recipe, or the name of one of ours: tiny.")]
+RecipeFile = Annotated[str, typer.Option(metavar="FILE", help="Recipe, or the name of one of ours, such as tiny.")]
+Changes = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe, such as optim.lr=3e-5.")]
 Data = Annotated[Path | None, typer.Option(metavar="FOLDER", envvar="RSAGENT_DATA", help="Folder that holds the data sets.")]
 Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where everything goes; runs/NAME if left out.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where an earlier run stopped.")]
@@ -28,27 +30,41 @@ def train() -> None:
 
 
 @app.command()
-def base(recipe: RecipeFile = "tiny", data: Data = None, out: Out = None, resume: Resume = False) -> None:
+def base(
+    changes: Changes = None, recipe: RecipeFile = "tiny", data: Data = None, out: Out = None, resume: Resume = False
+) -> None:
     """Train what has no pretrained weights. The image encoder is fine-tuned, Q-Former and LLM start from nothing."""
-    _train("base", recipe, data, out, resume)
+    _train("base", recipe, changes, data, out, resume)
 
 
 @app.command()
-def stage1(recipe: RecipeFile = "tiny", data: Data = None, out: Out = None, resume: Resume = False) -> None:
+def stage1(
+    changes: Changes = None, recipe: RecipeFile = "tiny", data: Data = None, out: Out = None, resume: Resume = False
+) -> None:
     """Train stage I. LoRA in the VLM encoder and the LLM; runs base first if it has not run."""
-    _train("stage1", recipe, data, out, resume)
+    _train("stage1", recipe, changes, data, out, resume)
 
 
 @app.command()
-def stage2(recipe: RecipeFile = "tiny", data: Data = None, out: Out = None, resume: Resume = False) -> None:
+def stage2(
+    changes: Changes = None, recipe: RecipeFile = "tiny", data: Data = None, out: Out = None, resume: Resume = False
+) -> None:
     """Train stage II. Router and experts; runs the stages before it that have not run."""
-    _train("stage2", recipe, data, out, resume)
+    _train("stage2", recipe, changes, data, out, resume)
 
 
 @app.command(name="all")
-def everything(recipe: RecipeFile = "tiny", data: Data = None, out: Out = None, resume: Resume = False) -> None:
+def everything(
+    changes: Changes = None, recipe: RecipeFile = "tiny", data: Data = None, out: Out = None, resume: Resume = False
+) -> None:
     """Train all stages. What an earlier run has finished is used again."""
-    _train("stage2", recipe, data, out, resume)
+    _train("stage2", recipe, changes, data, out, resume)
+
+
+app.command()(train_plan.plan)
+app.command()(train_plan.placement)
+app.command()(train_plan.check)
+app.add_typer(train_data.app, name="data")
 
 
 @app.command()
@@ -65,33 +81,63 @@ def scenes(
     result([str(write_scenes(out, split, count, seed, lambda done, of: report("scenes", done, of)))])
 
 
-def _train(stage: Literal["base", "stage1", "stage2"], recipe: str, data: Path | None, out: Path | None, resume: bool) -> None:
+def _train(
+    stage: Literal["base", "stage1", "stage2"],
+    recipe: str,
+    changes: list[str] | None,
+    data: Path | None,
+    out: Path | None,
+    resume: bool,
+) -> None:
     """Check what can be checked before the heavy imports, then train up to `stage` and print what came of it."""
     import logging
     from importlib.util import find_spec
 
     from rsagent.training.recipe import load_recipe
 
-    chosen = load_recipe(_recipe_path(recipe))
-    if data is None:
-        raise UserError("no data: give --data FOLDER, or set RSAGENT_DATA, to the folder that holds the data sets")
-    if not data.is_dir():
-        raise UserError(f"--data: {data} is no folder; give the one that holds the data sets")
+    chosen = load_recipe(recipe_path(recipe), changes or ())
+    if stage == "base" and chosen.base is None:
+        raise UserError(f"the recipe {chosen.name} has no stage base, since its weights are given: begin with stage1")
+    data = data_folder(data)
     folder = _out_folder(out, chosen, resume)
     if find_spec("accelerate") is None:
         raise MissingExtra("accelerate", "train", "training")
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, datefmt="%H:%M:%S")
     from rsagent.training.stages import train_until
 
-    result([str(train_until(stage, chosen, data, folder, SlowProgress(), resume=resume))])
+    left = train_until(stage, chosen, data, folder, SlowProgress(), resume=resume)
+    if os.environ.get("RANK", "0") == "0":  # several processes train one checkpoint
+        result([str(left)])
 
 
-def _recipe_path(recipe: str) -> Path:
-    """The file of a recipe: a path, or the name of one that comes with rsagent."""
+def recipe_path(recipe: str) -> Path:
+    """The file of a recipe: a path, or the name of one that comes with rsagent.
+
+    Raises:
+        UserError: it is neither.
+    """
     import rsagent.training
 
     shipped = Path(rsagent.training.__file__).parent / "recipes" / f"{recipe}.yaml"
-    return shipped if os.sep not in recipe and not Path(recipe).exists() and shipped.exists() else Path(recipe)
+    if os.sep in recipe or Path(recipe).exists():
+        return Path(recipe)
+    if not shipped.exists():
+        ours = sorted(file.stem for file in shipped.parent.glob("*.yaml"))
+        raise UserError(f"no recipe '{recipe}': give a file, or one of {', '.join(ours)}")
+    return shipped
+
+
+def data_folder(data: Path | None) -> Path:
+    """The folder that holds the data sets.
+
+    Raises:
+        UserError: none was named, or there is no such folder.
+    """
+    if data is None:
+        raise UserError("no data: give --data FOLDER, or set RSAGENT_DATA, to the folder that holds the data sets")
+    if not data.is_dir():
+        raise UserError(f"--data: {data} is no folder; give the one that holds the data sets")
+    return data
 
 
 def _out_folder(out: Path | None, recipe: Recipe, resume: bool) -> Path:

@@ -4,7 +4,8 @@
     model.safetensors           image encoder and VLM encoder
     router.safetensors          instruction router
     llm/                        the LLM as a Hugging Face folder (or config.json names one that lies elsewhere)
-    tokenizer/                  the tokenizer of the LLM, which the Q-Former shares
+    tokenizer/                  the tokenizer of the LLM, which the Q-Former shares unless config.json says `own_words`
+    words/                      then: the tokenizer of the Q-Former
     experts/<name>/             one PEFT adapter an expert, exactly as PEFT writes and SGLang loads them;
                                 beside them `composer` and, from stage I, `single`
     README.md                   the model card
@@ -24,8 +25,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
-from rsagent.errors import CheckpointError, EngineError, RSAgentError
+from rsagent.errors import CheckpointError
 from rsagent.model.config import FORMAT_VERSION, RSMoEConfig
+from rsagent.model.pretrained import failure, line, load_llm, shortened, weights_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,6 +67,7 @@ def read_config(folder: Path) -> RSMoEConfig:
         where = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(f"{path}: {where}: {first['msg']}") from error
     needed = ["model.safetensors", "router.safetensors", "tokenizer/tokenizer.json"]
+    needed += ["words/tokenizer.json"] if config.own_words else []
     for name in [*config.experts, *(["composer"] if config.composer_styles else [])]:
         needed += [f"experts/{name}/adapter_config.json", f"experts/{name}/adapter_model.safetensors"]
     needed += ["llm/config.json", "llm/model.safetensors"] if config.llm == "llm" else []
@@ -112,7 +115,7 @@ def load_encoder_side(folder: Path) -> RSMoE:
     from rsagent.model.words_only import WordsOnly
 
     network = _load_around(folder, config, cast("PreTrainedModel", WordsOnly(folder, config)))
-    if len(network.tokenizer) > config.vlm_encoder.vocabulary:
+    if len(network.words_tokenizer) > config.vlm_encoder.vocabulary:
         raise CheckpointError(f"the tokenizer of {folder} has more tokens than the VLM encoder knows")
     network.requires_grad_(False)
     return network.eval()
@@ -123,25 +126,21 @@ def llm_folder(folder: Path, config: RSMoEConfig) -> Path:
 
     Raises:
         CheckpointError: it is not there.
+        EngineError: the hub cannot be reached.
     """
     if config.llm == "llm":
         return folder / "llm"
     if Path(config.llm).is_dir():
         return Path(config.llm)
-    from huggingface_hub import snapshot_download
-
-    try:
-        found = cast(Any, snapshot_download)(config.llm, allow_patterns=["*.json", "*.safetensors"])
-    except Exception as error:  # the hub's client raises some twenty kinds
-        raise CheckpointError(f"the LLM '{config.llm}' is neither a folder nor on the hub: {_line(error)}") from error
-    return Path(found)
+    return weights_folder(config.llm)
 
 
 def _load_around(folder: Path, config: RSMoEConfig, llm: PreTrainedModel) -> RSMoE:
     """The network with `llm` in it and every other part read from the folder."""
     from rsagent.model.network import RSMoE
 
-    network = RSMoE(config, llm, load_tokenizer(folder / "tokenizer"))
+    words = load_tokenizer(folder / "words", speaks=False) if config.own_words else None
+    network = RSMoE(config, llm, load_tokenizer(folder / "tokenizer"), words)
     encoder = _read_tensors(folder / "model.safetensors")
     _fill(network.image_encoder, _part(encoder, "image_encoder."), folder / "model.safetensors", "image encoder")
     _fill(network.vlm_encoder, _part(encoder, "vlm_encoder."), folder / "model.safetensors", "VLM encoder")
@@ -170,6 +169,8 @@ def save_checkpoint(network: RSMoE, folder: Path, *, half: bool = True, card: st
         save_file(_stored(network.router.state_dict(), half), partial / "router.safetensors", {"format": "pt"})
         _save_llm(network, partial, half)
         network.tokenizer.save_pretrained(partial / "tokenizer")
+        if network.config.own_words:
+            network.words_tokenizer.save_pretrained(partial / "words")
         _tidy_notes(partial, half)
         (partial / "config.json").write_text(network.config.model_dump_json(indent=2) + "\n", "utf-8")
         (partial / "README.md").write_text(card or f"# {network.config.name}\n", "utf-8")
@@ -191,8 +192,8 @@ def _replace_folder(new: Path, folder: Path) -> None:
     shutil.rmtree(old)
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a checkpoint.
+def load_tokenizer(folder: Path, *, speaks: bool = True) -> PreTrainedTokenizerFast:
+    """The tokenizer of a checkpoint; one that only reads instructions (not `speaks`) needs no begin and end.
 
     Raises:
         CheckpointError: it cannot be read, or lacks the tokens that begin and end a text and pad a batch.
@@ -202,31 +203,25 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     except Exception as error:  # the Rust parser raises bare Exceptions
-        raise _failure(f"{folder} holds no tokenizer that can be read", error) from error
-    if None in (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id):
+        raise failure(f"{folder} holds no tokenizer that can be read", error) from error
+    needed = [tokenizer.pad_token_id, *([tokenizer.bos_token_id, tokenizer.eos_token_id] if speaks else [])]
+    if None in needed:
         raise CheckpointError(f"the tokenizer in {folder} needs tokens for padding, begin and end of a text")
     return cast("PreTrainedTokenizerFast", tokenizer)
 
 
 def _load_llm(folder: Path, config: RSMoEConfig) -> PreTrainedModel:
     import torch
-    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     place = str(folder / "llm") if config.llm == "llm" else config.llm
     if config.llm == "llm":  # small and on disk: a progress bar would only flicker
         logging.disable_progress_bar()
-    try:
-        read: Any = AutoModelForCausalLM.from_pretrained
-        llm, found = read(place, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True)
-    except Exception as error:  # a damaged folder makes transformers raise almost anything
-        raise _failure(f"the LLM '{place}' of {folder} cannot be loaded", error) from error
-    if missing := sorted(cast("set[str]", found["missing_keys"])):  # transformers would go on with random weights
-        raise CheckpointError(f"the LLM '{place}' of {folder} lacks {len(missing)} tensors, such as {missing[0]}")
-    width = int(llm.get_input_embeddings().weight.shape[1])
+    llm = load_llm(place, torch.float32)
+    width = int(cast(Any, llm).get_input_embeddings().weight.shape[1])
     if width != config.llm_dim:
         raise CheckpointError(f"the LLM '{place}' is {width} wide, config.json says {config.llm_dim}")
-    return cast("PreTrainedModel", llm)
+    return llm
 
 
 def _attach_adapters(network: RSMoE, folder: Path, wanted: list[str] | None) -> None:
@@ -241,7 +236,7 @@ def _attach_adapters(network: RSMoE, folder: Path, wanted: list[str] | None) -> 
             else:
                 network.llm.load_adapter(folder / name, adapter_name=name)
         except Exception as error:  # a damaged folder makes PEFT raise almost anything
-            raise _failure(f"the adapter {folder / name} does not fit the LLM", error) from error
+            raise failure(f"the adapter {folder / name} does not fit the LLM", error) from error
         if odd := sorted(tensors ^ _attached_tensors(network.llm, name)):  # PEFT only warns of them, or not even that
             raise CheckpointError(f"the adapter {folder / name} does not fit the LLM: it lacks, or has too much, {odd[0]}")
 
@@ -263,7 +258,7 @@ def _adapter_tensors(folder: Path) -> set[str]:
         with cast(Any, safe_open)(file, "pt") as stored:
             return set(cast("list[str]", stored.keys()))
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{file} is damaged or no safetensors file: {_line(error)}") from error
+        raise CheckpointError(f"{file} is damaged or no safetensors file: {line(error)}") from error
 
 
 def _attached_tensors(llm: Any, name: str) -> set[str]:
@@ -274,11 +269,10 @@ def _attached_tensors(llm: Any, name: str) -> set[str]:
 
 def _check_vocabulary(network: RSMoE, folder: Path) -> None:
     """A token without an embedding would only be noticed when somebody's question holds it."""
-    tokens = len(network.tokenizer)
     rows = int(network.llm.get_input_embeddings().weight.shape[0])
-    known = min(rows, network.config.vlm_encoder.vocabulary)
-    if tokens > known:
-        raise CheckpointError(f"the tokenizer of {folder} has {tokens} tokens, its networks know {known}")
+    for tokenizer, known in ((network.tokenizer, rows), (network.words_tokenizer, network.config.vlm_encoder.vocabulary)):
+        if len(tokenizer) > known:
+            raise CheckpointError(f"the tokenizer of {folder} has {len(tokenizer)} tokens, its networks know {known}")
 
 
 def adapter_names(folder: Path) -> list[str]:
@@ -322,10 +316,11 @@ def _tidy_notes(folder: Path, half: bool) -> None:
     if (folder / "llm").is_dir():
         config = _read_json(folder / "llm" / "config.json")
         _write_json(folder / "llm" / "config.json", {**config, "dtype": "float16" if half else "float32"})
-    config = _read_json(folder / "tokenizer" / "tokenizer_config.json")
-    for note in ("is_local", "local_files_only"):
-        config.pop(note, None)
-    _write_json(folder / "tokenizer" / "tokenizer_config.json", config)
+    for file in folder.glob("*/tokenizer_config.json"):
+        config = _read_json(file)
+        for note in ("is_local", "local_files_only"):
+            config.pop(note, None)
+        _write_json(file, config)
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> None:
@@ -349,7 +344,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()}
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged or no safetensors file: {_line(error)}") from error
+        raise CheckpointError(f"{path} is damaged or no safetensors file: {line(error)}") from error
 
 
 def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -361,7 +356,7 @@ def _fill(module: Any, state: dict[str, Tensor], path: Path, what: str) -> None:
         module.load_state_dict(state)
     except RuntimeError as error:
         detail = str(error).split("\n", 1)[-1].strip()
-        raise CheckpointError(f"{path} does not fit the {what} of config.json: {_shortened(detail)}") from error
+        raise CheckpointError(f"{path} does not fit the {what} of config.json: {shortened(detail)}") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -370,26 +365,7 @@ def _read_json(path: Path) -> dict[str, Any]:
             raise CheckpointError(f"{path} is missing, no plain file, or too large for a configuration")
         raw = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read: {_line(error)}") from error
+        raise CheckpointError(f"{path} cannot be read: {line(error)}") from error
     if not isinstance(raw, dict):
         raise CheckpointError(f"{path} holds no JSON object")
     return cast("dict[str, Any]", raw)
-
-
-def _failure(what: str, error: Exception) -> RSAgentError:
-    """One line for what a library raised while it loaded: the folder's fault, or the machine's."""
-    text = str(error).lower()
-    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
-        return EngineError(f"{what}: out of memory")
-    if "couldn't connect" in text:
-        return EngineError(f"{what}: the hub cannot be reached, and it is not in the cache")
-    return CheckpointError(f"{what}: {_line(error)}")
-
-
-def _line(error: Exception) -> str:
-    return _shortened(str(error)) or type(error).__name__
-
-
-def _shortened(text: str) -> str:
-    line = text.strip().split("\n", 1)[0]
-    return line if len(line) <= 200 else f"{line[:200]} ..."

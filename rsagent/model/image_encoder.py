@@ -82,20 +82,25 @@ class ImageFeatures:
     """What the image encoder sees in a batch of pictures.
 
     Attributes:
-        fine: `(batch, 112, height / 16, width / 16)`: small things and where they are.
-        coarse: `(batch, 1280, height / 32, width / 32)`, in [0, 6]: what kind of place each part is.
+        fine: small things and where they are; of Lite0 `(batch, 112, height / 16, width / 16)`.
+        coarse: what kind of place each part is; of Lite0 `(batch, 1280, height / 32, width / 32)`, in [0, 6].
     """
 
     fine: Tensor
     coarse: Tensor
 
     def pooled(self) -> Tensor:
-        """Mean and maximum of the coarse features: `(batch, 2560)`; what read-outs and neighbours use."""
+        """Mean and maximum of the coarse features: `(batch, 2 * channels)`; what read-outs and neighbours use."""
         return torch.cat([self.coarse.mean((2, 3)), self.coarse.amax((2, 3))], 1)
 
 
 class ImageEncoder(nn.Module):
     """EfficientNet-Lite0 without its classifier. Input: RGB in [-1, 1], sides a multiple of 32 (the default: 224)."""
+
+    coarse_range: float | None = 6.0
+    """The coarse features end in ReLU6, so a cache can keep them in a byte each."""
+    dims = (FINE_DIM, COARSE_DIM)
+    """Channels of the fine and the coarse features."""
 
     def __init__(self, size: int = 224):
         super().__init__()

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from rsagent.model.config import RSMoEConfig
+from rsagent.model.config import PlainQFormerConfig, RSMoEConfig, ViTConfig
 from rsagent.model.image_encoder import ImageEncoder, ImageFeatures, pixels_from_rgb
+from rsagent.model.instructblip import PlainVLMEncoder, ViTEncoder
 from rsagent.model.mixed_lora import MixedAdapters, mix_adapters
 from rsagent.model.router import InstructionRouter, Routing
 from rsagent.model.vlm_encoder import ImageTokens, VLMEncoder, VLMFeatures
@@ -32,15 +33,28 @@ class RSMoE(nn.Module):
 
     Attributes:
         llm: a causal LM, or PEFT's wrapper around one once adapters are there.
-        tokenizer: shared by the Q-Former and the LLM of the shipped checkpoints.
+        tokenizer: of the LLM.
+        words_tokenizer: of the Q-Former; the same one in checkpoints that were trained from nothing.
     """
 
-    def __init__(self, config: RSMoEConfig, llm: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(
+        self,
+        config: RSMoEConfig,
+        llm: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        words_tokenizer: PreTrainedTokenizerFast | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
-        self.image_encoder = ImageEncoder(config.image_encoder.size)
-        self.vlm_encoder = VLMEncoder(config.vlm_encoder, config.llm_dim, self.image_encoder.grid)
+        self.words_tokenizer = words_tokenizer or tokenizer
+        image, vlm = config.image_encoder, config.vlm_encoder
+        self.image_encoder = ViTEncoder(image) if isinstance(image, ViTConfig) else ImageEncoder(image.size)
+        self.vlm_encoder = (
+            PlainVLMEncoder(vlm, config.llm_dim)
+            if isinstance(vlm, PlainQFormerConfig)
+            else VLMEncoder(vlm, config.llm_dim, self.image_encoder.grid)
+        )
         router = config.router
         self.router = InstructionRouter(
             config.vlm_encoder.dim, config.llm_dim, len(config.experts), router.soft_prompts, router.rank
@@ -70,8 +84,8 @@ class RSMoE(nn.Module):
         return self.image_encoder(pixels.contiguous(memory_format=torch.channels_last))
 
     def words(self, texts: Sequence[str], limit: int) -> tuple[Tensor, Tensor]:
-        """Token ids and mask of some texts, `(batch, words)` each, padded on the right, cut at `limit` tokens."""
-        encoded = self.tokenizer(
+        """Token ids and mask of some instructions, `(batch, words)` each, padded on the right, cut at `limit` tokens."""
+        encoded = self.words_tokenizer(
             list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt", padding_side="right"
         )
         device = next(self.parameters()).device

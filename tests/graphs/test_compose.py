@@ -185,3 +185,10 @@ def test_an_aspect_names_an_item_of_its_list_once(said: str, kept: str):
 @given(st.text(alphabet="ab, .and", max_size=60))
 def test_naming_items_once_is_done_once(text: str):
     assert tidy_aspect(tidy_aspect(text)) == tidy_aspect(text)
+
+
+def test_experts_of_the_other_sets_reach_the_composer():
+    assert in_paper_order({"theme": "a", "specific": "b"}) == {"theme": "a", "objects": "b", "relations": ""}
+    four = {"theme": "a", "object": "b", "position": "c", "relation": "d"}
+    assert in_paper_order(four) == {"theme": "a", "objects": "b", "relations": "c d"}
+    assert in_paper_order({"whole": "a"}) == {"theme": "a", "objects": "", "relations": ""}

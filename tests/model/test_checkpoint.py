@@ -15,10 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import rsagent.model.checkpoint as checkpoint
 from rsagent.errors import CheckpointError, EngineError, RSAgentError
 from rsagent.model.checkpoint import checkpoint_digest, load_checkpoint, read_config, save_checkpoint
 from rsagent.model.network import RSMoE
+from rsagent.model.pretrained import failure
 
 ADAPTERS = ["composer", "object", "relation", "single", "theme"]
 
@@ -445,8 +445,8 @@ def test_a_folder_that_is_not_there_is_the_users(folder: Path):
 
 def test_out_of_memory_is_the_machines_trouble():
     for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...\nmore")):
-        failure = checkpoint._failure("the LLM cannot be loaded", error)
-        assert isinstance(failure, EngineError) and str(failure) == "the LLM cannot be loaded: out of memory"
+        said = failure("the LLM cannot be loaded", error)
+        assert isinstance(said, EngineError) and str(said) == "the LLM cannot be loaded: out of memory"
 
 
 def test_reading_a_configuration_is_light(tiny_checkpoint: Path):

@@ -66,8 +66,8 @@ def test_an_instruction_without_words_is_survived(router: InstructionRouter):
 def test_the_default_router_is_smaller_than_one_lora_adapter():
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from rsagent.training.placement import llm_targets
     from rsagent.training.recipe import load_recipe
-    from rsagent.training.stages import LLM_TARGETS
 
     sizes = load_recipe(Path(__file__).parents[2] / "training" / "recipes" / "tiny.yaml").network
     router = InstructionRouter(sizes.qformer_dim, sizes.llm_dim, len(sizes.experts), sizes.soft_prompts, sizes.router_rank)
@@ -80,6 +80,6 @@ def test_the_default_router_is_smaller_than_one_lora_adapter():
     adapter = sum(
         sizes.lora_rank * sum(module.weight.shape)
         for name, module in llm.named_modules()
-        if name.rsplit(".")[-1] in LLM_TARGETS
+        if name.rsplit(".")[-1] in llm_targets("llama")
     )
     assert sum(parameter.numel() for parameter in router.parameters()) < adapter

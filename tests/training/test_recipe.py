@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 import rsagent.training
 from rsagent.errors import UserError
-from rsagent.training.recipe import load_recipe
+from rsagent.training.expert_sets import aspects_by_expert
+from rsagent.training.question_types import QUESTION_EXPERT, expert_of
+from rsagent.training.recipe import STAGES, load_recipe
 
 SHIPPED = sorted((Path(rsagent.training.__file__).parent / "recipes").glob("*.yaml"))
 WHOLE = {
@@ -38,9 +40,8 @@ def fault(tmp_path: Path, content: object) -> str:
 def test_the_shipped_recipes_load(file: Path):
     recipe = load_recipe(file)
     assert recipe.name == file.stem
-    encoder = [recipe.encoder] if recipe.encoder else []
-    for run in (*encoder, recipe.base, recipe.stage1, recipe.stage2, recipe.composer):
-        assert run.samples >= run.batch
+    for run in (recipe.encoder, recipe.base, recipe.stage1, recipe.stage2, recipe.composer):
+        assert run is None or run.samples >= run.batch
 
 
 def test_tiny_is_shipped():
@@ -72,8 +73,80 @@ WRONG = {
     "views": {"views": 0},
     "either `encoder`": {"start": "tiny"},
     "or `start`": {"encoder": None},
+    "`base` trains what has no weights": {"base": None},
+    "not `encoder`": {"weights": {"llm": "a/b"}, "base": None},
+    "left out with them": {"weights": {"llm": "a/b"}, "encoder": None, "start": "tiny"},
+    "`vision` goes with": {"weights": {"llm": "a/b", "encoder": "c/d", "vision": "e.pth"}},
+    "weights.llm": {"weights": {"llm": ""}},
+    "optim.lr changes nothing": {"optim": {"lr": 0.1}, **{name: {"samples": 100, "lr": 0.2} for name in STAGES}},
+    "optim.epochs": {"optim": {"epochs": 3}},
+    "3 passes": {"stage1": {"samples": 100, "batch": 4, "accumulate": 3}},
+    "stage2.accumulate": {"stage2": {"samples": 100, "checkpointing": True}},
     "name": {"name": "../../elsewhere"},
 }
+
+
+PRETRAINED = {"name": "mine", "weights": {"llm": "a/b", "encoder": "c/d"}, "optim": {"samples": 100, "batch": 8, "lr": 1e-4}}
+
+
+def test_weights_need_no_base_and_optim_speaks_for_all_stages(tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**PRETRAINED, "stage2": {"samples": 300}}))
+    recipe = load_recipe(tmp_path / "mine.yaml")
+    assert recipe.base is None
+    assert [(run.samples, run.lr) for run in (recipe.stage1, recipe.stage2, recipe.composer)] == [
+        (100, 1e-4), (300, 1e-4), (100, 1e-4),
+    ]  # fmt: skip
+
+
+def test_sizes_of_what_has_weights_are_refused(tmp_path: Path):
+    assert "network.llm_dim" in fault(tmp_path, {**PRETRAINED, "network": {"llm_dim": 64}})
+    assert "network.qformer_dim" in fault(tmp_path, {**PRETRAINED, "network": {"qformer_dim": 64}})
+
+
+def test_changes_on_the_command_line(tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(PRETRAINED))
+    changed = load_recipe(
+        tmp_path / "mine.yaml", ["optim.lr=3e-5", "seed=7", "network.experts=2", "stage2.batch=4", "captions=ucm"]
+    )
+    assert changed.stage1.lr == changed.stage2.lr == 3e-5
+    assert (changed.seed, changed.stage1.batch, changed.stage2.batch, changed.captions) == (7, 8, 4, "ucm")
+    assert changed.network.experts == ["theme", "specific"]
+
+
+@pytest.mark.parametrize(
+    "change", ["lr", "=3", "optim.=3", "a b=3", "optim.lr=[", "name.x=3", "optim.colour=red", "optim.lr=fast"]
+)
+def test_a_change_that_cannot_be_is_one_line(tmp_path: Path, change: str):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(PRETRAINED))
+    with pytest.raises(UserError) as caught:
+        load_recipe(tmp_path / "mine.yaml", [change])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_so_many_experts(tmp_path: Path, count: int):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**WHOLE, "network": {"experts": count}}))
+    experts = load_recipe(tmp_path / "mine.yaml").network.experts
+    assert len(experts) == count
+    said = {"theme": "a harbour.", "object": "two boats.", "relation": "boats lie in the top left. a road beside a pier."}
+    learned = aspects_by_expert(said, "a harbour with two boats", experts)
+    assert list(learned) == experts and all(learned.values())
+    assert {expert_of(kind, tuple(experts)) for kind in QUESTION_EXPERT} == set(experts)
+
+
+def test_places_have_an_expert_of_their_own():
+    said = {"theme": "", "object": "", "relation": "a pool lies in the upper right corner. cars stand beside a road."}
+    learned = aspects_by_expert(said, "", ("theme", "object", "position", "relation"))
+    assert learned["position"] == "a pool lies in the upper right corner."
+    assert learned["relation"] == "cars stand beside a road."
+
+
+def test_a_batch_is_shared_among_devices(tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**PRETRAINED, "stage1": {"accumulate": 2}}))
+    stage = load_recipe(tmp_path / "mine.yaml").stage1
+    assert [stage.images_a_pass(devices) for devices in (1, 2, 4)] == [4, 2, 1]
+    with pytest.raises(UserError, match="3 devices"):
+        stage.images_a_pass(3)
 
 
 @pytest.mark.parametrize("named", WRONG)

@@ -27,9 +27,10 @@ from rsagent.model.network import RSMoE
 from rsagent.model.vlm_encoder import ImageTokens
 from rsagent.training.corpus import Corpus, Row, Stage
 from rsagent.training.fresh import fresh_network
+from rsagent.training.placement import QFORMER_TARGETS
 from rsagent.training.recipe import Recipe
 from rsagent.training.resume import checkpoint_to_resume
-from rsagent.training.stages import QFORMER_TARGETS, Material, train_base, train_composer, train_stage1, train_stage2
+from rsagent.training.stages import Material, train_base, train_composer, train_stage1, train_stage2
 
 pytest.importorskip("accelerate", reason="needs pip install 'rsagent[train]'")
 

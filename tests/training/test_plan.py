@@ -1,0 +1,122 @@
+"""The plan's arithmetic against what is counted on real networks, and the shipped recipes against their plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM
+
+import rsagent.training
+from rsagent.errors import UserError
+from rsagent.training.llm_sizes import PUBLISHED, LLMSizes, llm_sizes
+from rsagent.training.placement import llm_targets
+from rsagent.training.plan import GPUS, launch_line, layer_bytes, llm_parameters, lora_parameters, plan_lines, plan_stage
+from rsagent.training.pretrained import steady_norms
+from rsagent.training.recipe import Recipe, load_recipe
+
+RECIPES = Path(rsagent.training.__file__).parent / "recipes"
+TINY = [
+    LLMSizes("llama", 128, 2, 4, 4, 384, 64, tied=False),
+    LLMSizes("llama", 256, 2, 4, 2, 512, 64, tied=False),
+    LLMSizes("qwen2", 192, 2, 4, 2, 768, 64, tied=False),
+    LLMSizes("stablelm", 128, 2, 4, 4, 384, 64, tied=False),
+    LLMSizes("phi", 128, 2, 4, 4, 512, 64, tied=False),
+]
+
+
+def adapted(sizes: LLMSizes, rank: int = 8) -> Any:
+    raw = sizes.config()
+    llm = AutoModelForCausalLM.from_config(AutoConfig.for_model(raw.pop("model_type"), **raw), dtype=torch.bfloat16)
+    steady_norms(llm)
+    return get_peft_model(llm, LoraConfig(r=rank, target_modules=llm_targets(sizes.architecture), task_type="CAUSAL_LM"))
+
+
+def kept(sizes: LLMSizes, batch: int, tokens: int) -> int:
+    """Bytes that a forward pass keeps for the backward one, counted."""
+    llm = adapted(sizes)
+    own = {p.untyped_storage().data_ptr() for p in llm.parameters()}
+    seen: dict[int, int] = {}
+    alive: list[torch.Tensor] = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            seen[storage.data_ptr()] = storage.nbytes()
+            alive.append(tensor)  # or its memory would be handed out again, and counted once
+        return tensor
+
+    embeds = torch.randn(batch, tokens, sizes.width, requires_grad=True)
+    places = torch.arange(tokens)[None].expand(batch, -1)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), torch.autocast("cpu", torch.bfloat16):
+        llm(inputs_embeds=embeds, attention_mask=torch.zeros(batch, 1, tokens, tokens), position_ids=places)
+    return sum(seen.values())
+
+
+@pytest.mark.parametrize("sizes", TINY, ids=lambda s: f"{s.architecture}-{s.width}")
+def test_a_layer_keeps_what_the_plan_says(sizes: LLMSizes):
+    """Within 15 % of what is counted, for each architecture and three sizes of Llama's kind."""
+    deeper = LLMSizes(**{**sizes.__dict__, "layers": sizes.layers + 2})
+    counted = (kept(deeper, 2, 48) - kept(sizes, 2, 48)) / 2 / (2 * 48)
+    assert layer_bytes(sizes, 8) == pytest.approx(counted, rel=0.15)
+
+
+@pytest.mark.parametrize("sizes", TINY, ids=lambda s: f"{s.architecture}-{s.width}")
+def test_parameters_are_counted_right(sizes: LLMSizes):
+    llm = adapted(sizes)
+    lora = sum(p.numel() for p in llm.parameters() if p.requires_grad)
+    assert lora_parameters(sizes, 8) == lora
+    assert llm_parameters(sizes) == pytest.approx(sum(p.numel() for p in llm.parameters()) - lora, rel=0.02)
+
+
+PAPERS = sorted(file for file in RECIPES.glob("*.yaml") if load_recipe(file).weights)
+
+
+@pytest.mark.parametrize("file", PAPERS, ids=lambda file: file.stem)
+def test_a_recipe_carries_its_plan(file: Path):
+    """The comments at the head of a shipped recipe are what `rsagent train plan` prints."""
+    head = "\n".join(line.removeprefix("#").removeprefix(" ") for line in file.read_text().splitlines() if line.startswith("#"))
+    assert "\n".join(plan_lines(load_recipe(file))) in head
+
+
+@pytest.mark.parametrize("file", PAPERS, ids=lambda file: file.stem)
+def test_a_shipped_recipe_fits_where_it_says(file: Path):
+    recipe = load_recipe(file)
+    for stage in ("stage1", "stage2"):
+        for devices in (1, 2, 8):
+            assert plan_stage(recipe, stage, devices, tflops=312).total < GPUS["a100"][0] * 1e9
+
+
+def test_knobs_do_what_they_promise():
+    whole = plan_stage(load_recipe(RECIPES / "vicuna-7b.yaml"), "stage1", 1, tflops=312)
+    shared = plan_stage(load_recipe(RECIPES / "vicuna-7b.yaml"), "stage1", 8, tflops=312)
+    saved = plan_stage(load_recipe(RECIPES / "vicuna-7b.yaml", ["optim.checkpointing=true"]), "stage1", 1, tflops=312)
+    halved = plan_stage(load_recipe(RECIPES / "vicuna-7b.yaml", ["optim.accumulate=6"]), "stage1", 1, tflops=312)
+    assert shared.total < whole.total and shared.hours == pytest.approx(whole.hours / 8)
+    assert saved.memory["activations"] < whole.memory["activations"] / 3 and saved.hours == pytest.approx(whole.hours * 1.5)
+    assert halved.memory["activations"] == pytest.approx(whole.memory["activations"] / 2)
+
+
+def test_what_cannot_be_planned_is_one_line(tiny_recipe: Recipe):
+    with pytest.raises(UserError, match="from nothing"):
+        plan_stage(tiny_recipe, "stage1", 1, tflops=1)
+    recipe = load_recipe(RECIPES / "vicuna-7b.yaml")
+    with pytest.raises(UserError, match="shared among 7 devices"):
+        plan_stage(recipe, "stage1", 7, tflops=1)
+    with pytest.raises(UserError, match="choose one of a100"):
+        plan_lines(recipe, "abacus")
+    with pytest.raises(UserError, match="are not known: give a folder"):
+        llm_sizes("somebody/something")
+    assert launch_line("x", 8).startswith("torchrun --nproc-per-node 8 -m rsagent train all --recipe x")
+
+
+def test_sizes_of_a_folder(tmp_path: Path):
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(UserError, match="does not say the LLM's sizes"):
+        llm_sizes(str(tmp_path))
+    sizes = PUBLISHED["meta-llama/Llama-3.2-1B"]
+    AutoConfig.for_model(**sizes.config()).save_pretrained(tmp_path)
+    assert llm_sizes(str(tmp_path)) == LLMSizes(**{**sizes.__dict__, "extra": llm_sizes(str(tmp_path)).extra})

@@ -1,0 +1,64 @@
+"""The network of a recipe that names pretrained weights: InstructBLIP's encoder, or a checkpoint's, before a pretrained LLM."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from rsagent.errors import UserError
+from rsagent.model.instructblip import PlainVLMEncoder, ViTEncoder
+from rsagent.model.network import RSMoE
+from rsagent.model.pretrained import load_llm, load_llm_tokenizer
+from rsagent.training.instructblip_weights import read_instructblip
+from rsagent.training.placement import network_config
+from rsagent.training.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+
+def pretrained_network(recipe: Recipe, start: RSMoE | None, styles: Sequence[str]) -> RSMoE:
+    """Every part that has weights, filled; the router, and a projection of another width, are new.
+
+    Args:
+        recipe: one that names `weights`.
+        start: the checkpoint that `recipe.start` names, where the encoder comes from one.
+        styles: the styles that the composer will write.
+
+    Raises:
+        CheckpointError, EngineError: weights are missing, gated, damaged or do not fit; one line says what to do.
+        UserError: neither the recipe nor `start` brings an encoder.
+    """
+    weights = recipe.weights
+    assert weights is not None
+    llm = load_llm(weights.llm, torch.bfloat16)
+    steady_norms(llm)
+    tokenizer = load_llm_tokenizer(weights.llm)
+    width = int(cast(Any, llm).get_input_embeddings().weight.shape[1])
+    torch.manual_seed(recipe.seed)  # what is new must not depend on how much chance the loading used up
+    if weights.encoder is not None:
+        found = read_instructblip(weights.encoder, weights.vision)
+        config = network_config(recipe, width, vit=found.vit, qformer=found.qformer, styles=styles)
+        network = RSMoE(config, llm, tokenizer, found.tokenizer)
+        kept = found.fill(cast(ViTEncoder, network.image_encoder), cast(PlainVLMEncoder, network.vlm_encoder))
+    elif start is not None:
+        network = RSMoE(network_config(recipe, width, styles=styles), llm, tokenizer, start.words_tokenizer)
+        network.image_encoder.load_state_dict(start.image_encoder.state_dict())
+        state = {k: t for k, t in start.vlm_encoder.state_dict().items() if not k.startswith("projection.")}
+        network.vlm_encoder.load_state_dict(state, strict=False)
+        kept = False  # it spoke to another LLM
+    else:
+        raise UserError("the recipe names no encoder: give weights.encoder or start")
+    if not kept:
+        log.info("the projection is new: %s is %s wide, and stage I trains it in full", weights.llm, width)
+    return network
+
+
+def steady_norms(llm: nn.Module) -> None:
+    """Keep the norms of a bfloat16 LLM in float32: they are small, and mixing types in them fails on a CPU."""
+    for module in llm.modules():
+        if "norm" in type(module).__name__.lower():
+            module.float()

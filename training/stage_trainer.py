@@ -1,0 +1,141 @@
+"""The trainer of a stage: what it logs and keeps, and what it does when the loss, the disk or the memory fails."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import Trainer, TrainingArguments
+
+from rsagent.errors import EngineError
+from rsagent.training.recipe import StageRecipe
+
+
+def stage_arguments(settings: StageRecipe, folder: Path, *, seed: int, save_steps: int) -> TrainingArguments:
+    """What `transformers.Trainer` is told of a stage: the paper's AdamW and cosine, shared among the devices there are.
+
+    Raises:
+        UserError: the batch cannot be shared among the devices.
+    """
+    devices = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and accelerate say it
+    steps = settings.samples // settings.batch
+    return TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=settings.images_a_pass(devices),
+        gradient_accumulation_steps=settings.accumulate,
+        max_steps=steps,
+        learning_rate=settings.lr,
+        weight_decay=settings.weight_decay,
+        adam_beta1=0.9,
+        adam_beta2=0.999,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, int(steps * settings.warmup)),
+        max_grad_norm=1.0,
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+        logging_steps=20,
+        save_steps=save_steps,
+        save_total_limit=1,
+        save_only_model=False,
+        report_to=[],
+        remove_unused_columns=False,
+        dataloader_num_workers=1,
+        dataloader_prefetch_factor=4,
+        disable_tqdm=True,
+        seed=seed,
+        ddp_find_unused_parameters=True if devices > 1 else None,  # a batch of stage II may leave an expert out
+    )
+
+
+class StageTrainer(Trainer):
+    """Trainer whose log also shows the parts of the loss, which stores tied weights once and frozen ones never.
+
+    Raises (from `train`):
+        EngineError: the loss or a weight is no number, the disk is full, or memory is short. The last whole checkpoint stays,
+            and the message names it and the knob to turn.
+    """
+
+    parts: dict[str, Tensor] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = False  # so that a batch in several passes gives the mean of their losses
+
+    @property
+    def stage(self) -> str:
+        """The stage's name, which its keys in the recipe begin with."""
+        return Path(str(self.args.output_dir)).name
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """One pass; what memory cannot hold is said with the knobs that make it smaller."""
+        try:
+            return super().training_step(*args, **kwargs)
+        except (MemoryError, RuntimeError) as error:
+            if "out of memory" not in str(error) and "allocate memory" not in str(error) and not isinstance(error, MemoryError):
+                raise
+            raise EngineError(
+                f"out of memory in {self.stage} at step {self.state.global_step}: {self.stage}.accumulate=N divides a batch, "
+                "stage1.checkpointing=true saves stage I's activations; --resume goes on"
+            ) from error
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """The loss of one pass, which has to be a number."""
+        output = model(**inputs)
+        self.parts = {name: value for name, value in output.items() if name != "loss"}
+        if not bool(torch.isfinite(output["loss"])):
+            raise self._stopped("the loss is no number")
+        return output["loss"]
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """The parts of the loss beside what Trainer logs."""
+        extra = {name: round(float(value), 4) for name, value in (self.parts or {}).items()}
+        super().log({**logs, **extra}, *args, **kwargs)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        model = cast(nn.Module, self.model)
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad and not bool(torch.isfinite(parameter).all()):
+                raise self._stopped(f"{name} is no number any more")  # such a checkpoint would replace the last good one
+        state = model.state_dict() if state_dict is None else state_dict
+        frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+        super()._save(output_dir, {name: tensor.clone() for name, tensor in state.items() if name not in frozen})
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Frozen tensors are never kept, so they are missing in every checkpoint; anything else is another run's."""
+        model = cast(nn.Module, self.model)
+        trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        if odd := sorted({*load_result.unexpected_keys, *(trained & {*load_result.missing_keys})}):
+            raise EngineError(f"{self._kept()}, and it is of another network: see {odd[0]}; give another --out")
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+        except (OSError, SafetensorError, RuntimeError) as error:  # the libraries say a full disk in three ways
+            if isinstance(error, RuntimeError) and not _is_disk(error):
+                raise
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise EngineError(
+                f"cannot save {self.stage} at step {self.state.global_step} ({reason}): "
+                f"make room, then --resume; {self._kept()}"
+            ) from error
+
+    def _stopped(self, what: str) -> EngineError:
+        return EngineError(
+            f"{what} in {self.stage} at step {self.state.global_step}: lower {self.stage}.lr, then --resume; {self._kept()}"
+        )
+
+    def _kept(self) -> str:
+        """Where the run would go on; a checkpoint is whole once the Trainer's own state is in it."""
+        whole = [file.parent for file in Path(str(self.args.output_dir)).glob("checkpoint-*/trainer_state.json")]
+        if not whole:
+            return "no checkpoint of this stage was kept yet"
+        return f"the last good checkpoint is {max(whole, key=lambda folder: folder.stat().st_mtime)}"
+
+
+def _is_disk(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    return "no space left" in text or "file write failed" in text or "inline_container" in text
