@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+import sqlite3
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from rsagent.chat.records import Picture, Reply, Turn
+from rsagent.chat.partial import Partial
+from rsagent.chat.records import Picture, Turn
 from rsagent.chat.resolve import Asked, Resolved, resolve
 from rsagent.chat.store import Store, new_id, serializer
 from rsagent.errors import ImageError, RSAgentError, UserError
@@ -52,7 +54,7 @@ class Conversation:
         self._graph: ChatGraph | None = None
         self._connection: aiosqlite.Connection | None = None
         self._engine = ""
-        self._keeping: asyncio.Future[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
         if session is not None:
             self.resume(session, hold=hold)
 
@@ -99,13 +101,27 @@ class Conversation:
         self._agent, self._engine, self._graph = agent, engine, create_chat_graph(agent, saver)
 
     async def detach(self) -> None:
-        """Let go of the agent and the database. Idempotent."""
+        """Let go of the agent and the database. Idempotent; `settled` says before whether a stopped turn was kept."""
         if self._keeping is not None:
             await asyncio.wait([self._keeping])
         self._agent = self._graph = None
         if self._connection is not None:
             await self._connection.close()
             self._connection = None
+
+    async def settled(self) -> None:
+        """Wait until a turn that was stopped has been kept: stopping itself does not wait for the disk.
+
+        Raises:
+            RSAgentError: it could not be kept.
+        """
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None:
+            try:
+                await asyncio.shield(keeping)
+            except asyncio.CancelledError:
+                self._keeping = keeping  # whoever waited was stopped, not the keeping
+                raise
 
     def other_engine(self) -> str:
         """What answered the last turn, where that is not what answers now; else ""."""
@@ -174,6 +190,8 @@ class Conversation:
     async def ask(self, said: str, asked: Resolved, experts: Sequence[str] = ()) -> AsyncGenerator[dict[str, Any], None]:
         """The events of a turn; see `rsagent.chat.graph`. Closed early, the turn is kept as far as it came, marked as cut.
 
+        Closing does not wait until it is on disk: `settled` does, and should stand before `undo`, `rename` and `resume`.
+
         Raises:
             RSAgentError: a picture or the engine cannot be used; the turn is not kept.
         """
@@ -232,42 +250,67 @@ class Conversation:
         self._may_write()
         if self._graph is None:
             raise RuntimeError("the conversation has no agent: attach one first")
-        self._begin(turn)
-        config: Any = {"configurable": {"thread_id": self.id}}
+        await self.settled()
+        with _on_disk():
+            self._begin(turn)
+        events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         given = {"given": turn, "pictures": self.pictures, "experts": list(experts)}
-        parts = self._graph.astream(cast(Any, given), config, stream_mode=["custom", "values"], durability="exit")
-        outcome, values, partial = "cut", dict[str, Any](), _Partial(turn)
+        # The graph runs in a task of its own, so that whoever stops the turn need not wait until it has been put on disk.
+        work = asyncio.create_task(self._work(given, events))
+        failed, partial = False, Partial(turn)
+        try:
+            while (event := await events.get()) is not None:
+                partial.take(event)
+                yield event
+            with _on_disk():
+                await work
+        except Exception:
+            failed = True
+            raise
+        finally:
+            if work.done() and not work.cancelled() and work.exception() is None:
+                values = work.result()
+                self.turns.append(values["turn"])
+                self.pictures = [picture.model_copy() for picture in values["pictures"]]
+                with _on_disk():
+                    self._list()
+            elif not failed:
+                cut = partial.cut()
+                self.turns += [cut] if cut else []
+                self._keeping = asyncio.create_task(self._keep_cut(work, cut))
+            elif not self.turns:
+                self._take_back()
+
+    async def _work(self, given: dict[str, Any], events: asyncio.Queue[dict[str, Any] | None]) -> dict[str, Any]:
+        """Run the graph; gives the state in the end. Its events go to `events`, and None when there will be no more."""
+        assert self._graph is not None
+        values = dict[str, Any]()
+        parts = self._graph.astream(cast(Any, given), self._thread(), stream_mode=["custom", "values"], durability="exit")
         try:
             async with aclosing(cast(Any, parts)) as stream:
                 async for mode, part in stream:
                     if mode == "values":
                         values = part
-                        continue
-                    partial.take(part)
-                    yield part
-            outcome = "done"
-        except RSAgentError:
-            outcome = "failed"
-            raise
+                    else:
+                        events.put_nowait(part)
         finally:
-            if outcome == "done":
-                self.turns.append(values["turn"])
-                self.pictures = [picture.model_copy() for picture in values["pictures"]]
-                self._list()
-            elif outcome == "cut":
-                self._keeping = asyncio.ensure_future(self._keep_cut(partial.cut()))
-                await asyncio.shield(self._keeping)  # also when it is stopped once more
-            if not self.turns:
+            events.put_nowait(None)
+        return values
+
+    async def _keep_cut(self, work: asyncio.Task[Any], turn: Turn | None) -> None:
+        """Stop the turn's work, then keep what had been said; `settled` waits for it."""
+        work.cancel()
+        await asyncio.wait([work])
+        with _on_disk():
+            if turn is not None and self._graph is not None:
+                given = {"turn": turn, "pictures": self.pictures}
+                await self._graph.aupdate_state(self._thread(), given, as_node="settle")
+                await asyncio.to_thread(self._list)
+            elif not self.turns:
                 self._take_back()
 
-    async def _keep_cut(self, turn: Turn | None) -> None:
-        """Keep what was said before the turn was stopped."""
-        if turn is None or self._graph is None or self.id is None:
-            return
-        config: Any = {"configurable": {"thread_id": self.id}}
-        await self._graph.aupdate_state(config, {"turn": turn, "pictures": self.pictures}, as_node="settle")
-        self.turns.append(turn)
-        self._list()
+    def _thread(self) -> Any:
+        return {"configurable": {"thread_id": self.id}}
 
     def _begin(self, turn: Turn) -> None:
         """Put the session into the list before its first turn, so that no turn is ever without one."""
@@ -311,43 +354,21 @@ class Conversation:
             raise UserError("another terminal holds this session, so here it is read-only: /clear begins another")
 
 
+@contextmanager
+def _on_disk() -> Generator[None]:
+    """Say in one line that the database failed, such as on a full disk."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise RSAgentError(f"the database of the sessions failed ({error}): this turn may not be kept") from error
+
+
 def _asked(turn: Turn) -> Asked:
     """A turn as the resolver sees it; of a description, the things that it names."""
     if turn.task == "answer":
         return Asked(turn.said, turn.question, tuple(turn.pictures))
     told = " ".join(reply.said.get("object", reply.text) for reply in turn.replies)
     return Asked("", told, tuple(turn.pictures), told=True)
-
-
-class _Partial:
-    """What has been said in a turn so far, from its events."""
-
-    def __init__(self, turn: Turn) -> None:
-        self.turn = turn.model_copy(deep=True)
-        self.replies: list[Reply] = []
-        self.words: dict[str, str] = {}
-        self.picture = 0
-
-    def take(self, event: dict[str, Any]) -> None:
-        """Note an event."""
-        if event["type"] == "picture":
-            self.picture, self.words = event["picture"], {}
-        elif event["type"] == "token":
-            self.words[event["expert"]] = self.words.get(event["expert"], "") + event["text"]
-        elif event["type"] == "reply":
-            self.replies.append(event["reply"])
-            self.words = {}
-
-    def cut(self) -> Turn | None:
-        """The turn as it was cut; None where nothing had been said."""
-        said = {name: clean(text) for name, text in self.words.items() if clean(text)}
-        replies = list(self.replies)
-        if said:
-            first = next(iter(said))
-            replies.append(Reply(picture=self.picture, text=said[first], expert=first, said=said))
-        if not replies:
-            return None
-        return self.turn.model_copy(update={"replies": replies, "cut": True})
 
 
 __all__ = ["MOST_PICTURES", "Conversation"]

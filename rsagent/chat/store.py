@@ -261,7 +261,7 @@ def opened(folder: Path | None) -> Generator[Store]:
 
 def _connect(address: str) -> sqlite3.Connection:
     """A connection that is on disk when a commit returns, and with the tables."""
-    connection = sqlite3.connect(address, uri=True, timeout=5.0)
+    connection = sqlite3.connect(address, uri=True, timeout=5.0, check_same_thread=False)  # a stopped turn is kept in a thread
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")

@@ -231,6 +231,7 @@ class Loop:
     async def _do(self, text: str) -> None:
         """One input: a command, pictures, a question, or pictures with a question."""
         try:
+            await self.talk.settled()
             command = command_of(text)
             if command is not None:
                 await self._commands.run(*command)
@@ -327,6 +328,10 @@ class Loop:
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
+        try:
+            await self.talk.settled()
+        except RSAgentError as error:
+            self._say_fault(str(error))
         await self.talk.detach()
         await self._closing.aclose()
 

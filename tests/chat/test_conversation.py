@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
+import time
 from contextlib import aclosing
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from PIL import Image
 
 from rsagent.chat.conversation import Conversation
 from rsagent.chat.store import Store
-from rsagent.errors import ImageError, UserError
+from rsagent.errors import ImageError, RSAgentError, UserError
 from tests.chat.conftest import Talk, ask
 
 
@@ -67,8 +69,9 @@ async def test_a_stopped_turn_is_kept_as_far_as_it_came(talk: Talk, store: Store
             words += event["type"] == "token"
             if words == 2:
                 break
+    turn = conversation.turns[-1]  # at once; it is on disk a little later
+    await conversation.settled()
     assert engine.running == 0
-    turn = conversation.turns[-1]
     assert turn.cut and turn.replies[0].text in ("one two", "one two three")
     assert Conversation(store, conversation.id, hold=False).turns == [turn]
 
@@ -82,8 +85,39 @@ async def test_a_turn_that_is_cancelled_leaves_nothing_running(talk: Talk, pictu
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
+    await conversation.settled()
     assert engine.running == 0
     assert conversation.turns == [] and conversation.id is None and conversation.store.list() == []
+
+
+async def test_stopping_does_not_wait_for_the_disk(talk: Talk, store: Store, pictures: list[Path]) -> None:
+    conversation, engine = await talk({"object": "one two three four five"}, pace=0.01)
+    conversation.add(pictures[0])
+    await ask(conversation, "How many ships are there?")
+    other = sqlite3.connect(str(store.path), isolation_level=None)
+    async with aclosing(conversation.ask("Count", conversation.understand("Count the ships."))) as events:
+        async for event in events:
+            if event["type"] == "token":
+                break
+        other.execute("BEGIN IMMEDIATE")  # a disk, or another process, that lets nobody write
+        began = time.monotonic()
+    assert time.monotonic() - began < 0.1 and conversation.turns[-1].cut
+    await asyncio.sleep(0.2)
+    other.execute("COMMIT")
+    other.close()
+    turn = await ask(conversation, "Where are they?")  # waits until the cut turn is kept
+    assert turn.number == 3 and engine.running == 0
+    assert [kept.cut for kept in Conversation(store, conversation.id, hold=False).turns] == [False, True, False]
+
+
+async def test_a_database_that_fails_is_one_line(talk: Talk, store: Store, pictures: list[Path]) -> None:
+    conversation, _ = await talk()
+    conversation.add(pictures[0])
+    await ask(conversation, "How many ships are there?")
+    with sqlite3.connect(str(store.path)) as other:
+        other.execute("DROP TABLE checkpoints")
+    with pytest.raises(RSAgentError, match="may not be kept"):
+        await ask(conversation, "Where are they?")
 
 
 async def test_what_contradicts_an_earlier_turn_is_marked_and_what_repeats_it_is_cited(
