@@ -91,8 +91,7 @@ def compose_caption(
     *,
     style: str,
     image: ImageFacts,
-    written: str | None = None,
-    composer_error: str | None = None,
+    written: ExpertReport | None = None,
     seconds: float = 0.0,
 ) -> Caption:
     """The caption of a turn.
@@ -102,8 +101,8 @@ def compose_caption(
         conflicts: contradictions found, the resolved ones marked.
         style: the style that was asked for.
         image: facts of the picture.
-        written: the composer adapter's sentence; None joins the aspects by rule.
-        composer_error: why the adapter wrote nothing; the caption is then partial.
+        written: what the composer adapter wrote; None joins the aspects by rule. If it failed, they are joined, too, and
+            the caption is partial.
         seconds: how long the turn took.
 
     Raises:
@@ -113,17 +112,18 @@ def compose_caption(
     missing = _missing(reports)
     if not said:
         raise AllExpertsFailed(_all_failed(latest(reports)))
-    if composer_error is not None:
+    if written is not None and written.error is not None:
         missing.append("composer")
     aspects = {field: tidy_aspect(said.get(expert, "")) for expert, field in ASPECTS.items()}
     return Caption(
         **aspects,
-        text=join(list(said.values())) if written is None else tidy(written),
+        text=join(list(said.values())) if written is None or written.error is not None else tidy(written.text),
         style=style,
         partial=bool(missing),
         missing=missing,
         conflicts=list(conflicts),
         reports=list(reports),
+        tokens=sum(report.tokens for report in (*reports, *([written] if written else []))),
         image=image,
         seconds=seconds,
     )
@@ -153,7 +153,7 @@ def compose_answer(
     winner = next((report for report in counting.values() if report.error is None and report.text), None)
     if winner is None:
         raise AllExpertsFailed(_all_failed(counting))
-    missing = [name for name, report in counting.items() if report.error is not None or not report.text]
+    missing = _missing(reports)  # who says nothing has not failed: an aspect that the picture does not offer stays empty
     return Answer(
         question=question,
         text=re.sub(r"\s+([.,;:!?])", r"\1", winner.text),
@@ -162,6 +162,7 @@ def compose_answer(
         partial=bool(missing),
         missing=missing,
         conflicts=list(conflicts),
+        tokens=sum(report.tokens for report in reports),
         image=image,
         seconds=seconds,
     )

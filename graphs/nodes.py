@@ -41,6 +41,14 @@ Update = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class _Written:
+    """What the composer adapter was asked, and what it wrote."""
+
+    prompt: ExpertPrompt
+    report: ExpertReport
+
+
+@dataclass(frozen=True)
 class Nodes:
     """The nodes of one graph.
 
@@ -145,47 +153,44 @@ class Nodes:
 
     async def composer(self, state: GraphState, runtime: Runtime[None]) -> Update:
         """Make the caption or the answer from what the experts said, and say what is missing."""
-        turn = state["turn"]
+        turn, written = state["turn"], None
         try:
             with span("rsagent.composer", engine=self.engine.name, task=turn.task):
-                result = await self._compose(state, runtime)
+                if turn.writes and (words := compose.words_of(state["reports"])):
+                    written = await self._write(state, words, runtime)
+                result = self._compose(state, written)
         except RSAgentError as error:
-            self._trace(state, None, str(error))
+            self._trace(state, written, None, str(error))
             raise
         if any(prompt.router_error for prompt in state["prompts"]):  # the experts read the rules' prompts instead
             result.partial, result.missing = True, [*result.missing, "router"]
         speaker = result.expert if isinstance(result, Answer) else "composer"
         _emit(runtime, {"type": "composed", "expert": speaker, "text": result.text})
         push_message(AIMessage(result.text, id=str(uuid.uuid4()), name="rsagent"), state_key=None)
-        self._trace(state, result, None)
+        self._trace(state, written, result, None)
         return {"answer" if isinstance(result, Answer) else "caption": result}
 
-    async def _compose(self, state: GraphState, runtime: Runtime[None]) -> Caption | Answer:
+    def _compose(self, state: GraphState, written: _Written | None) -> Caption | Answer:
         turn, facts, reports, conflicts = state["turn"], state["facts"], state["reports"], state["conflicts"]
         if turn.task == "answer":
             return compose.compose_answer(turn.instruction, reports, conflicts, image=facts, seconds=time.time() - turn.began)
-        written, error = None, None
-        words = compose.words_of(reports)
-        if turn.writes and words:
-            written, error = await self._write(state, words, runtime)
         return compose.compose_caption(
             reports,
             conflicts,
             style=turn.style,
             image=facts,
-            written=written,
-            composer_error=error,
+            written=written.report if written else None,
             seconds=time.time() - turn.began,
         )
 
-    def _trace(self, state: GraphState, result: Caption | Answer | None, error: str | None) -> None:
+    def _trace(self, state: GraphState, written: _Written | None, result: Caption | Answer | None, error: str | None) -> None:
         if self.on_trace is None:
             return
         turn = state["turn"]
         self.on_trace(
             trace_turn(
-                state["prompts"],
-                state["reports"],
+                [*state["prompts"], *([written.prompt] if written else [])],
+                [*state["reports"], *([written.report] if written else [])],
                 result,
                 task=turn.task,
                 instruction=turn.instruction,
@@ -214,15 +219,15 @@ class Nodes:
             again.append(prompt.model_copy(update={"text": text, "attempt": attempt}))
         return again
 
-    async def _write(self, state: GraphState, words: dict[str, str], runtime: Runtime[None]) -> tuple[str | None, str | None]:
-        """The composer adapter's sentence, or why there is none."""
+    async def _write(self, state: GraphState, words: dict[str, str], runtime: Runtime[None]) -> _Written:
+        """Ask the composer adapter for its sentence; what it cannot do is its report's `error`."""
         first, instruction = state["prompts"][0], state["turn"].instruction
         text = self.prompts.composer_text(instruction, **compose.in_paper_order(words))
         prompt = first.model_copy(update={"expert": "composer", "text": text, "gate": 1.0, "attempt": 0})
-        report = (await self.expert(ExpertCall(prompt=prompt, path=state["path"]), runtime))["reports"][0]
+        report: ExpertReport = (await self.expert(ExpertCall(prompt=prompt, path=state["path"]), runtime))["reports"][0]
         if report.error is None and not compose.tidy(report.text):
-            return None, "the composer wrote nothing"
-        return (report.text, None) if report.error is None else (None, report.error)
+            report = report.model_copy(update={"error": "the composer wrote nothing"})
+        return _Written(prompt, report)
 
     async def _listen(self, prompt: ExpertPrompt, runtime: Runtime[None]) -> list[str]:
         """All pieces that the engine streams for `prompt`, passed on as they come.

@@ -20,7 +20,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from rsagent.errors import ImageError, MissingExtra
+from rsagent.errors import EngineError, ImageError, MissingExtra
 from rsagent.schemas import ImageFacts
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def load_image(
 
     Raises:
         ImageError: the picture cannot be used; one line says what, where and what to do.
+        EngineError: there is not enough memory for it.
         MissingExtra: a TIFF that only rasterio reads, and rasterio is not installed.
     """
     if isinstance(source, (str, os.PathLike)):
@@ -163,7 +164,7 @@ def _naming(where: str) -> Generator[None]:
     except ImageError as error:
         raise ImageError(f"cannot read {where}: {error}") from (error.__cause__ or error)
     except MemoryError as error:
-        raise ImageError(f"cannot read {where}: there is not enough memory for it; use a smaller picture") from error
+        raise EngineError(f"cannot read {where}: there is not enough memory for it; use a smaller picture") from error
 
 
 def _refusal(error: OSError | ValueError) -> ImageError:

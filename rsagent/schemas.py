@@ -89,6 +89,7 @@ class Caption(Model):
     missing: list[str] = Field(default_factory=list)
     conflicts: list[Conflict] = Field(default_factory=list[Conflict])
     reports: list[ExpertReport] = Field(default_factory=list[ExpertReport])
+    tokens: int = Field(default=0, description="tokens that experts and composer wrote, repeated attempts included")
     image: ImageFacts
     seconds: float = 0.0
 
@@ -114,6 +115,7 @@ class Answer(Model):
     partial: bool = False
     missing: list[str] = Field(default_factory=list)
     conflicts: list[Conflict] = Field(default_factory=list[Conflict])
+    tokens: int = Field(default=0, description="tokens that the experts wrote")
     image: ImageFacts
     seconds: float = 0.0
 

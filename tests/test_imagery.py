@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from rsagent.errors import ImageError, MissingExtra
+from rsagent.errors import EngineError, ImageError, MissingExtra
 from rsagent.imagery import LoadedImage, find_images, load_image
 
 HEIGHT, WIDTH = 24, 36
@@ -840,3 +840,15 @@ def test_pillow_is_left_as_it_was() -> None:
     load_image(encoded(SCENE, "PNG"), max_pixels=10**12)
     refused(encoded(SCENE, "JPEG")[:400])
     assert (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES) == before
+
+
+def test_too_little_memory_is_the_machines_fault_and_not_the_pictures():
+    class Endless(Image.Image):
+        def load(self) -> Any:
+            raise MemoryError
+
+    picture = Image.new("RGB", (8, 8))
+    picture.__class__ = Endless
+    with pytest.raises(EngineError, match="not enough memory") as told:
+        load_image(picture)
+    assert told.value.exit_code == 1

@@ -16,36 +16,24 @@ if TYPE_CHECKING:
     from rsagent.settings import Settings
 
 
+@options.with_engine(style=False)
 def ask(
     image: options.Image,
     question: options.Question,
     experts: options.Experts = None,
-    checkpoint: options.Checkpoint = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    best: options.Best = False,
-    max_tokens: options.MaxTokens = None,
-    seed: options.Seed = None,
-    prompts: options.Prompts = None,
-    bands: options.Bands = None,
-    max_pixels: options.MaxPixels = None,
-    engine: options.Engine = None,
-    url: options.Url = None,
     as_json: options.Json = False,
     plain: options.Plain = False,
+    *,
+    settings: Settings,
+    bands: Sequence[int] | None,
 ) -> None:
     """Answer a question about a picture. When piped, stdout is the answer and nothing else."""
     from rsagent.cli.runtime import check_picture, read_source, run_async
     from rsagent.graphs.text import clean_question
-    from rsagent.settings import Settings
 
-    settings = Settings.load(
-        checkpoint=checkpoint, device=device, dtype=dtype, best=best or None, max_tokens=max_tokens, seed=seed,
-        prompts=prompts, max_pixels=max_pixels, engine=engine, url=url,
-    )  # fmt: skip
-    question, chosen, source = clean_question(question), options.parse_bands(bands), read_source(image)
-    check_picture(source, settings, chosen)
-    answer = run_async(_answer(settings, source, question, experts, chosen))
+    question, source = clean_question(question), read_source(image)
+    check_picture(source, settings, bands)
+    answer = run_async(_answer(settings, source, question, experts, bands))
     if as_json:
         result_json({"path": image, **answer.model_dump(mode="json")})
     elif decorated(plain):

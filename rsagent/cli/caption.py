@@ -25,21 +25,10 @@ if TYPE_CHECKING:
 Form = Literal["plain", "frames", "json", "jsonl"]
 
 
+@options.with_engine()
 def caption(
     images: options.Images,
-    style: options.Style = None,
     experts: options.Experts = None,
-    checkpoint: options.Checkpoint = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    best: options.Best = False,
-    max_tokens: options.MaxTokens = None,
-    seed: options.Seed = None,
-    prompts: options.Prompts = None,
-    bands: options.Bands = None,
-    max_pixels: options.MaxPixels = None,
-    engine: options.Engine = None,
-    url: options.Url = None,
     as_json: options.Json = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one line of JSON a picture, as each is done.")] = False,
     resume: Annotated[
@@ -47,19 +36,17 @@ def caption(
         typer.Option(metavar="FILE", help="JSON lines: skip the pictures FILE holds, add the others to it."),
     ] = None,
     plain: options.Plain = False,
+    *,
+    settings: Settings,
+    bands: Sequence[int] | None,
 ) -> None:
     """Describe pictures. Shows what each expert says and the composed caption."""
     from rsagent.cli.runtime import run_async
-    from rsagent.settings import Settings
 
     if as_json and (jsonl or resume):
         raise UserError("--json prints one document, --jsonl (and --resume) one line a picture: choose one")
-    settings = Settings.load(
-        style=style, checkpoint=checkpoint, device=device, dtype=dtype, best=best or None, max_tokens=max_tokens,
-        seed=seed, prompts=prompts, max_pixels=max_pixels, engine=engine, url=url,
-    )  # fmt: skip
     form: Form = "json" if as_json else "jsonl" if jsonl or resume else "frames" if decorated(plain) else "plain"
-    run = _Run(settings, options.parse_bands(bands), experts, form, plain)
+    run = _Run(settings, bands, experts, form, plain)
     run.gather(images, resume)
     try:
         run_async(run.describe())

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rsagent.settings import Settings
 
 
+@options.with_engine()
 def chat(
     images: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE ...]", help="Pictures to talk about.")] = None,
     go_on: Annotated[bool, typer.Option("--continue", "-c", help="Go on with the newest session.")] = False,
@@ -24,33 +25,18 @@ def chat(
     list_them: Annotated[bool, typer.Option("--list", help="List the sessions and leave.")] = False,
     script: Annotated[Path | None, typer.Option(metavar="FILE", help="Play a file of dialogues and check them.")] = None,
     experts: options.Experts = None,
-    style: options.Style = None,
-    checkpoint: options.Checkpoint = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    best: options.Best = False,
-    max_tokens: options.MaxTokens = None,
-    seed: options.Seed = None,
-    prompts: options.Prompts = None,
-    bands: options.Bands = None,
-    max_pixels: options.MaxPixels = None,
-    engine: options.Engine = None,
     stream: Annotated[bool, typer.Option("--stream/--no-stream", help="Show words as they are written.")] = True,
     preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Show small pictures where possible.")] = True,
     plain: options.Plain = False,
+    *,
+    settings: Settings,
+    bands: Sequence[int] | None,
 ) -> None:
     """Talk about pictures. Ask, and ask on ("and to the left of it?"); /help lists the commands. Lines when piped."""
     import asyncio
 
-    from rsagent.settings import Settings
-
-    settings = Settings.load(
-        style=style, checkpoint=checkpoint, device=device, dtype=dtype, best=best or None, max_tokens=max_tokens,
-        seed=seed, prompts=prompts, max_pixels=max_pixels, engine=engine,
-    )  # fmt: skip
-    chosen = options.parse_bands(bands)
     if script is not None:
-        raise typer.Exit(asyncio.run(_play(script, settings, chosen)))
+        raise typer.Exit(asyncio.run(_play(script, settings, bands)))
     from rsagent.chat.store import opened, state_folder
 
     with opened(state_folder()) as store:
@@ -72,7 +58,7 @@ def chat(
 
         async def run() -> int:
             loop = Loop(
-                talk, settings, chosen, plain=plain, stream=stream, preview=preview, experts=experts, images=images or []
+                talk, settings, bands, plain=plain, stream=stream, preview=preview, experts=experts, images=images or []
             )
             return await loop.run()
 

@@ -28,6 +28,7 @@ EXTRAS = {
     "structured": ("xgrammar", "experts that answer in the form of a JSON schema"),
     "serve": ("fastapi", "rsagent as a server"),
     "mcp": ("mcp", "rsagent as an MCP tool"),
+    "studio": ("langgraph-cli", "the graph in langgraph dev"),
 }
 
 

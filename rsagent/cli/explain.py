@@ -18,42 +18,29 @@ if TYPE_CHECKING:
     from rsagent.settings import Settings
 
 
+@options.with_engine()
 def explain(
     image: options.Image,
     question: Annotated[str | None, typer.Argument(metavar='["QUESTION"]', help="Left out: a caption.")] = None,
-    style: options.Style = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where the router picture goes; NAME-router.png if left out.")
     ] = None,
-    checkpoint: options.Checkpoint = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    best: options.Best = False,
-    max_tokens: options.MaxTokens = None,
-    seed: options.Seed = None,
-    prompts: options.Prompts = None,
-    bands: options.Bands = None,
-    max_pixels: options.MaxPixels = None,
-    engine: options.Engine = None,
-    url: options.Url = None,
     as_json: options.Json = False,
     plain: options.Plain = False,
+    *,
+    settings: Settings,
+    bands: Sequence[int] | None,
 ) -> None:
     """Show what the router did. Gate, prompts and nearest words, and a picture of where each expert looked."""
     from rsagent.cli.runtime import read_source, run_async
     from rsagent.graphs.text import clean_question
     from rsagent.imagery import load_image
-    from rsagent.settings import Settings
 
-    settings = Settings.load(
-        style=style, checkpoint=checkpoint, device=device, dtype=dtype, best=best or None, max_tokens=max_tokens,
-        seed=seed, prompts=prompts, max_pixels=max_pixels, engine=engine, url=url,
-    )  # fmt: skip
     path = out or Path(f"{'stdin' if image == '-' else Path(image).stem}-router.png")
     question = None if question is None else clean_question(question)
-    chosen, source = options.parse_bands(bands), read_source(image)
-    rgb = load_image(source, bands=chosen, max_pixels=settings.max_pixels).rgb
-    trace, outcome = run_async(_look(settings, source, question, chosen))
+    source = read_source(image)
+    rgb = load_image(source, bands=bands, max_pixels=settings.max_pixels).rgb
+    trace, outcome = run_async(_look(settings, source, question, bands))
     save_picture(router_picture(rgb, trace, said(outcome)), path)
     if as_json:
         result_json({"path": image, "trace": trace.model_dump(), "result": outcome.model_dump(), "picture": str(path)})

@@ -14,33 +14,21 @@ if TYPE_CHECKING:
     from rsagent.sources import SourcePolicy
 
 
+@options.with_engine()
 def mcp(
     http: Annotated[bool, typer.Option("--http", help="Streamable HTTP at /mcp on loopback, in place of stdio.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port for --http; 0 takes any free one.")] = 8322,
     root: options.Root = None,
     allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Fetch pictures from public http(s) addresses.")] = False,
-    style: options.Style = None,
-    checkpoint: options.Checkpoint = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    best: options.Best = False,
-    max_tokens: options.MaxTokens = None,
-    seed: options.Seed = None,
-    prompts: options.Prompts = None,
-    bands: options.Bands = None,
-    max_pixels: options.MaxPixels = None,
-    engine: options.Engine = None,
+    *,
+    settings: Settings,
+    bands: Sequence[int] | None,
 ) -> None:
     """Serve MCP clients: describe_image, ask_image, compare_experts. Over stdio any local picture is read."""
     from rsagent.cli.runtime import run_async
     from rsagent.errors import MissingExtra
-    from rsagent.settings import Settings
     from rsagent.sources import SourcePolicy
 
-    settings = Settings.load(
-        checkpoint=checkpoint, device=device, dtype=dtype, best=best or None, max_tokens=max_tokens, seed=seed,
-        prompts=prompts, max_pixels=max_pixels, engine=engine, style=style,
-    )  # fmt: skip
     options.check_root(root)
     try:
         import mcp.server as _  # noqa: F401
@@ -49,7 +37,7 @@ def mcp(
     # Whoever starts a program on stdio can read its files anyway; whoever reaches a port may not be the same.
     limited = http or root is not None or allow_urls
     sources = SourcePolicy(allow_urls=allow_urls, root=root) if limited else None
-    run_async(_serve(settings, options.parse_bands(bands), sources, port if http else None))
+    run_async(_serve(settings, bands, sources, port if http else None))
 
 
 async def _serve(settings: Settings, bands: Sequence[int] | None, sources: SourcePolicy | None, port: int | None) -> None:

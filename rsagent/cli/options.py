@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,7 +20,7 @@ Style = Annotated[str | None, typer.Option(metavar="NAME", help="Caption style: 
 Checkpoint = Annotated[str | None, typer.Option(metavar="FOLDER", help="RS-MoE checkpoint; the embedded one by default.")]
 Device = Annotated[str | None, typer.Option(metavar="auto|cpu|cuda|mps", help="What the networks run on.")]
 Dtype = Annotated[str | None, typer.Option(metavar="NAME", help="auto, float32, bfloat16 or float16.")]
-Best = Annotated[bool, typer.Option("--best", help="Decode with beams: better and slower.")]
+Best = Annotated[bool | None, typer.Option("--best", help="Decode with beams: better and slower.")]
 MaxTokens = Annotated[int | None, typer.Option(metavar="N", help="Most tokens an expert writes.")]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of what is drawn at random.")]
 Prompts = Annotated[str | None, typer.Option(metavar="DIR", help="Folder whose default.yaml replaces our prompts.")]
@@ -28,8 +29,59 @@ MaxPixels = Annotated[int | None, typer.Option(metavar="N", help="Larger picture
 Engine = Annotated[str | None, typer.Option(metavar="local|sglang|openai", help="Where the experts run.")]
 Url = Annotated[str | None, typer.Option(metavar="URL", help="For --engine sglang: the server, or several with commas.")]
 Root = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Read pictures below it alone.")]
+ChatUrl = Annotated[str | None, typer.Option(metavar="URL", help="For --engine openai: the server, with /v1 at its end.")]
+ChatModel = Annotated[str | None, typer.Option(metavar="NAME", help="For --engine openai: the model.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Plain = Annotated[bool, typer.Option("--plain", help="No colours and no frames; so it is when piped.")]
+
+
+_ENGINE: dict[str, Any] = {
+    "engine": Engine,
+    "url": Url,
+    "chat_url": ChatUrl,
+    "chat_model": ChatModel,
+    "checkpoint": Checkpoint,
+    "device": Device,
+    "dtype": Dtype,
+    "best": Best,
+    "max_tokens": MaxTokens,
+    "seed": Seed,
+    "prompts": Prompts,
+    "max_pixels": MaxPixels,
+}
+"""The settings that every command with an engine takes as flags."""
+
+
+def with_engine(*, style: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that say where and how the experts run, after its own ones.
+
+    They reach it as the keyword arguments `settings` and `bands`.
+
+    Args:
+        style: whether it takes a caption style, too.
+    """
+    flags: dict[str, Any] = {**({"style": Style} if style else {}), **_ENGINE}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        # Typer reads a signature: the command's own, in which our flags take the place of what they become.
+        signature = inspect.signature(command, eval_str=True, locals={"Settings": object})
+        kind = inspect.Parameter.KEYWORD_ONLY
+        own = [one.replace(kind=kind) for name, one in signature.parameters.items() if name not in ("settings", "bands")]
+        shared = {**flags, "bands": Bands}
+        further = [inspect.Parameter(name, kind, default=None, annotation=what) for name, what in shared.items()]
+
+        def run(**given: Any) -> None:
+            from rsagent.settings import Settings
+
+            settings = Settings.load(**{name: given.pop(name) for name in flags})
+            command(**{**given, "settings": settings, "bands": parse_bands(given["bands"])})
+
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__annotations__ = {one.name: one.annotation for one in (*own, *further)}
+        run.__signature__ = signature.replace(parameters=[*own, *further])  # type: ignore[attr-defined]
+        return run
+
+    return decorate
 
 
 def check_root(root: Path | None) -> None:

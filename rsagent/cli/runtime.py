@@ -121,7 +121,9 @@ def _chat_engine(settings: Settings, prompts: Prompts, bands: Sequence[int] | No
     from rsagent.engines.chat import ChatEngine
 
     if not settings.chat_url or not settings.chat_model:
-        raise SettingsError("the engine openai needs chat_url and chat_model: set RSAGENT_CHAT_URL and RSAGENT_CHAT_MODEL")
+        raise SettingsError(
+            "the engine openai needs a server and a model: --chat-url and --chat-model, or RSAGENT_CHAT_URL and ..._MODEL"
+        )
     return ChatEngine(
         settings.chat_url,
         settings.chat_model,

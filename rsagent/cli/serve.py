@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 KEYS = "RSAGENT_API_KEYS"
 
 
+@options.with_engine()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; loopback by default.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 8321,
@@ -34,27 +35,14 @@ def serve(
     max_body_mb: Annotated[int, typer.Option(min=1, max=1024, help="Largest request, in MiB.")] = 48,
     turn_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds a turn may take.")] = 120.0,
     grace: Annotated[float, typer.Option(min=1, help="Seconds for requests in hand when told to stop.")] = 60.0,
-    style: options.Style = None,
-    checkpoint: options.Checkpoint = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    best: options.Best = False,
-    max_tokens: options.MaxTokens = None,
-    seed: options.Seed = None,
-    prompts: options.Prompts = None,
-    bands: options.Bands = None,
-    max_pixels: options.MaxPixels = None,
-    engine: options.Engine = None,
+    *,
+    settings: Settings,
+    bands: Sequence[int] | None,
 ) -> None:
     """Serve any OpenAI client: POST /v1/chat/completions with a picture. Ends on SIGTERM when all is answered."""
     from rsagent.cli.runtime import run_async
     from rsagent.errors import MissingExtra
-    from rsagent.settings import Settings
 
-    settings = Settings.load(
-        checkpoint=checkpoint, device=device, dtype=dtype, best=best or None, max_tokens=max_tokens, seed=seed,
-        prompts=prompts, max_pixels=max_pixels, engine=engine, style=style,
-    )  # fmt: skip
     options.check_root(root)
     try:
         from rsagent.serving.run import LOOPBACK
@@ -76,7 +64,7 @@ def serve(
         limits=Limits(body_bytes=body, running=running, queue=queue, turn_s=turn_timeout),
         style=settings.style,
     )
-    run_async(_serve(settings, options.parse_bands(bands), chosen, host, port, grace))
+    run_async(_serve(settings, bands, chosen, host, port, grace))
 
 
 def read_keys(path: Path | None) -> tuple[str, ...]:

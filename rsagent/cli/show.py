@@ -76,7 +76,7 @@ def frame_answer(answer: Answer, console: Console) -> None:
     from rich.text import Text
 
     console.print(Text(visible(answer.text), style="bold"))
-    evidence = [f"{report.expert}: {report.text}" for report in answer.evidence if report.error is None]
+    evidence = [f"{report.expert}: {report.text}" for report in answer.evidence if report.error is None and report.text]
     lines = [f"answered by {answer.expert}", *(["evidence: " + "; ".join(evidence)] if evidence else [])]
     console.print(Text("\n".join(map(visible, lines)), style=COLOURS[0]))
     _frame_rest(answer, console)

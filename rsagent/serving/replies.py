@@ -58,10 +58,8 @@ def sse(data: dict[str, Any]) -> str:
 
 
 def usage(result: Caption | Answer) -> dict[str, int]:
-    """Words, not tokens: each expert has a tokenizer of its own. Pictures count nothing."""
-    asked = len(result.question.split()) if isinstance(result, Answer) else 0
-    said = len(result.text.split())
-    return {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
+    """The tokens that experts and composer wrote; what each read, the picture among it, nobody counts."""
+    return {"prompt_tokens": 0, "completion_tokens": result.tokens, "total_tokens": result.tokens}
 
 
 def remarks(result: Caption | Answer) -> dict[str, Any]:

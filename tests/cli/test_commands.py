@@ -134,3 +134,18 @@ def test_scenes_are_written(cli):
     assert result.stdout == "drawn\n"
     assert len(list(Path("drawn").glob("*.png"))) == 2
     assert len(Path("drawn/scenes.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("command", ["caption", "ask", "explain", "chat", "serve", "mcp"])
+def test_every_command_with_an_engine_takes_its_options(cli, command):
+    text = cli(command, "--help", env={"COLUMNS": "200"}).stdout
+    options = ("--engine", "--url", "--chat-url", "--chat-model", "--checkpoint", "--max-tokens", "--max-pixels", "--bands")
+    assert all(f"{option} " in text for option in options)
+    assert ("--style " in text) is (command != "ask")
+
+
+def test_flags_say_where_the_chat_model_is(cli, picture):
+    result = cli("ask", picture, "How many?", "--engine", "openai", "--chat-model", "qwen-vl")
+    assert result.exit_code == 2 and "--chat-url" in result.stderr
+    away = cli("ask", picture, "How many?", "--engine", "openai", "--chat-model", "x", "--chat-url", "http://127.0.0.1:9/v1")
+    assert away.exit_code == 1 and "no connection to http://127.0.0.1:9" in away.stderr

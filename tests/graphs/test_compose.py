@@ -90,9 +90,15 @@ def test_a_caption_has_aspects_and_says_what_is_missing() -> None:
 
 def test_a_written_caption_replaces_the_join_and_a_failed_one_does_not() -> None:
     reports = [ExpertReport(expert="theme", text="a port .")]
-    written = compose_caption(reports, [], style="ucm", image=FACTS, written="there are boats at the port .")
+    written = compose_caption(
+        reports,
+        [],
+        style="ucm",
+        image=FACTS,
+        written=ExpertReport(expert="composer", text="there are boats at the port .", tokens=7),
+    )
     assert (written.text, written.theme, written.partial) == ("There are boats at the port.", "A port.", False)
-    joined = compose_caption(reports, [], style="ucm", image=FACTS, composer_error="away")
+    joined = compose_caption(reports, [], style="ucm", image=FACTS, written=ExpertReport(expert="composer", error="away"))
     assert (joined.text, joined.partial, joined.missing) == ("A port.", True, ["composer"])
 
 
@@ -104,8 +110,14 @@ def test_the_next_expert_answers_when_the_first_cannot() -> None:
     ]
     answer = compose_answer("where?", reports, [], image=FACTS)
     assert (answer.text, answer.expert, answer.partial) == ("on the left.", "relation", True)
-    assert answer.missing == ["object", "theme"]
+    assert answer.missing == ["object"]  # the theme expert had nothing to say, which is no failure
     assert [report.expert for report in answer.evidence] == ["object", "theme"]
+
+
+def test_an_expert_that_says_nothing_has_not_failed() -> None:
+    reports = [ExpertReport(expert="object", text="two", tokens=1, gate=0.8), ExpertReport(expert="theme", tokens=2, gate=0.6)]
+    answer = compose_answer("how many?", reports, [], image=FACTS)
+    assert (answer.text, answer.partial, answer.missing, answer.tokens) == ("two", False, [], 3)
 
 
 def test_without_any_report_there_is_one_clear_line() -> None:

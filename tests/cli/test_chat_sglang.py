@@ -1,0 +1,99 @@
+"""A conversation on a pseudo-terminal whose experts run on an SGLang server: here one that speaks the same HTTP.
+
+The same with a real server is in tests/servers/test_chat.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rsagent.model.checkpoint import checkpoint_digest
+from tests.cli.terminal import Terminal
+from tests.engines.test_sglang import Pretender
+
+
+class Background:
+    """The server in a thread of its own: the test itself waits for a terminal."""
+
+    def __init__(self, digest: str) -> None:
+        self.server = Pretender(digest)
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        asyncio.run_coroutine_threadsafe(self.server.start(), self.loop).result(30)
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.server.stop(), self.loop).result(30)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+
+
+@pytest.fixture
+def background(tiny_checkpoint: Path) -> Iterator[Background]:
+    background = Background(checkpoint_digest(tiny_checkpoint))
+    yield background
+    background.close()
+
+
+def test_answers_stream_and_ctrl_c_aborts_them_on_the_server(
+    background: Background, tiny_checkpoint: Path, place: Path, picture: Path
+) -> None:
+    server = background.server
+    options = ("--engine", "sglang", "--url", server.url, "--checkpoint", str(tiny_checkpoint), "--experts", "theme")
+    with Terminal("chat", picture, *options, cwd=place) as terminal:
+        terminal.wait("field.png>")
+        terminal.type("How many ships are there?")
+        terminal.wait("5 tokens")
+        assert server.asked[0]["lora_path"] == "theme" and server.aborted == []
+
+        async def stall(body: dict[str, Any], index: int) -> None:
+            if index >= 2:
+                await asyncio.Event().wait()
+
+        server.does = stall
+        terminal.type("What is there?")
+        terminal.wait("theme", times=3)  # the footer of the first answer, and the label of both
+        stalled = server.asked[-1]["rid"]
+        terminal.press("c")
+        terminal.wait("stopped")
+        terminal.wait("field.png>", times=3)
+        until = time.monotonic() + 30
+        while stalled not in server.aborted and time.monotonic() < until:
+            terminal.pump()
+        assert server.aborted == [stalled]
+        server.does = None
+        terminal.type("Is there a bridge?")
+        terminal.wait("tokens/s", times=2)
+        terminal.press("d")
+        assert terminal.end() == 0 and b"Traceback" not in terminal.raw
+
+
+def test_stopping_does_not_wait_for_a_server_that_does_not_answer(
+    background: Background, tiny_checkpoint: Path, place: Path, picture: Path
+) -> None:
+    server, answers = background.server, background.server._serve
+
+    async def deaf_to_aborts(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if server.asked:  # what comes after the first question is never answered
+            await asyncio.Event().wait()
+        await answers(reader, writer)
+
+    async def stall(body: dict[str, Any], index: int) -> None:
+        if index >= 2:
+            await asyncio.Event().wait()
+
+    server.does, server._serve = stall, deaf_to_aborts  # type: ignore[method-assign]
+    options = ("--engine", "sglang", "--url", server.url, "--checkpoint", str(tiny_checkpoint), "--experts", "theme")
+    with Terminal("chat", picture, *options, cwd=place) as terminal:
+        terminal.wait("field.png>")
+        terminal.type("What is there?")
+        terminal.wait("theme")
+        mark, began = len(terminal.raw), time.monotonic()
+        terminal.press("c")
+        terminal.wait_bytes(b"field.png>", mark)
+        assert time.monotonic() - began < 0.9  # the abort alone would take a second

@@ -1,0 +1,45 @@
+"""The `openai` engine with a real SGLang server as its upstream: what the server says to a chat engine's calls.
+
+The server holds a random language model that reads no chat pictures, so the words mean nothing; the protocol is the real one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rsagent.engines.chat_client import ChatClient
+from rsagent.errors import EngineError
+from tests.servers.test_faults import requests_running
+
+HELLO = [{"role": "user", "content": "Name the objects."}]
+
+
+@pytest.fixture
+def client(untrained: Any) -> ChatClient:
+    return ChatClient(f"{untrained.url}/v1", "none", timeout_s=120.0, max_retries=0)
+
+
+async def test_what_it_says_to_an_unknown_adapter_is_one_line(client: ChatClient, pictures: list[Path]):
+    with pytest.raises(EngineError) as told:
+        await client.complete(model="tiny:weather", messages=HELLO, max_tokens=4)
+    assert "\n" not in str(told.value) and len(str(told.value)) < 400
+
+
+async def test_closing_a_stream_stops_the_work(client: ChatClient, untrained: Any):
+    try:
+        async with aclosing(client.stream(model="tiny:object", messages=HELLO, max_tokens=300, temperature=0.0)) as words:
+            async for _ in words:
+                break
+    except EngineError as error:  # without a chat template the server refuses at once, and clearly
+        assert "\n" not in str(error)
+    for _ in range(50):
+        if not await asyncio.to_thread(requests_running, untrained.url):
+            break
+        await asyncio.sleep(0.2)
+    assert await asyncio.to_thread(requests_running, untrained.url) == 0
+    await client.close()
