@@ -1,9 +1,10 @@
 """What `rsagent chat` costs and how often it is right: the rows of its table, each with its count and spread.
 
 Everything but `--rows prompt word follow` runs on the scripted engine; those three use the embedded checkpoint. Seeds are
-fixed; the machine and its load are yours, so compare figures of one run.
+fixed; the machine and its load are yours, so compare figures of one run. Brackets hold 95 % intervals over dialogues.
 
     python scripts/measure_chat.py --rows prompt word resolve follow kill stop long hostile --count 100
+    python scripts/measure_chat.py --rows resolve follow --dialogues tests/chat/fresh    (another set of dialogues)
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-SCRIPTS = sorted((ROOT / "tests" / "chat" / "dialogues").glob("*.yaml"))
+SCRIPTS = ROOT / "tests" / "chat" / "dialogues"
 
 
 def main() -> None:
@@ -35,12 +36,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="what to measure")
     parser.add_argument("--count", type=int, default=100, help="kills, stops and tenths of hostile texts")
-    parser.add_argument("--dialogues", nargs="+", type=Path, default=SCRIPTS, help="script files for resolve and follow")
+    parser.add_argument(
+        "--dialogues", nargs="+", type=Path, default=[SCRIPTS], metavar="FILE|FOLDER", help="scripts for resolve and follow"
+    )
     chosen = parser.parse_args()
+    chosen.dialogues = [file for place in chosen.dialogues for file in script_files(place)]
     warnings.filterwarnings("ignore", category=FutureWarning)
     for name in chosen.rows:
         with tempfile.TemporaryDirectory(prefix="rsagent-chat-") as folder:
             ROWS[name](Path(folder), chosen)
+
+
+def script_files(place: Path) -> list[Path]:
+    """A script file, or those in a folder."""
+    found = sorted(place.glob("*.yaml")) if place.is_dir() else [place]
+    if not found or not all(file.is_file() for file in found):
+        raise SystemExit(f"--dialogues: {place} is no script and no folder that holds .yaml files")
+    return found
 
 
 def prompt(folder: Path, chosen: argparse.Namespace) -> None:
@@ -81,10 +93,20 @@ def resolve(folder: Path, chosen: argparse.Namespace) -> None:
 
     done = asyncio.run(play(chosen.dialogues, RSAgent(ScriptedEngine({"object": "3"})), folder))
     for name, wanted in (("follow-ups rewritten correctly", True), ("complete questions left alone", False)):
-        outcomes = [turn.understood for turn in done if turn.follow_up is wanted]
-        dialogues = len({turn.dialogue for turn in done})
-        if outcomes:
-            print(f"{name}: {sum(outcomes)} of {len(outcomes)} = {sum(outcomes) / len(outcomes):.3f} ({dialogues} dialogues)")
+        turns = [turn for turn in done if turn.follow_up is wanted]
+        if turns:
+            plain = sum(turn.ask == turn.question and turn.understood for turn in turns)
+            print(f"{name}: {share(turns, [turn.understood for turn in turns])}; right as they were typed: {plain}")
+
+
+def share(turns: Sequence[Any], outcomes: Sequence[bool]) -> str:
+    """How many hold, with the interval over dialogues."""
+    from rsagent.evaluation.intervals import bootstrap_mean
+
+    figure = bootstrap_mean([float(outcome) for outcome in outcomes], [turn.dialogue for turn in turns])
+    between = "" if figure.low is None else f" [{figure.low:.3f}, {figure.high:.3f}]"
+    dialogues = len({turn.dialogue for turn in turns})
+    return f"{sum(outcomes)} of {len(outcomes)} = {figure.value:.3f}{between} ({dialogues} dialogues)"
 
 
 def follow(folder: Path, chosen: argparse.Namespace) -> None:
@@ -92,8 +114,8 @@ def follow(folder: Path, chosen: argparse.Namespace) -> None:
     from rsagent.agent import RSAgent
     from rsagent.chat.script import load_script, picture_file, same_answer
 
-    async def measure() -> tuple[int, int, int]:
-        right = in_full = total = 0
+    async def measure() -> tuple[list[bool], list[bool], list[str]]:
+        right, in_full, said = list[bool](), list[bool](), list[str]()
         async with RSAgent() as agent:
             done = iter(await play(chosen.dialogues, agent, folder))
             for dialogue in (one for path in chosen.dialogues for one in load_script(path).dialogues):
@@ -103,13 +125,17 @@ def follow(folder: Path, chosen: argparse.Namespace) -> None:
                         continue
                     wanted = [turn.answer] if isinstance(turn.answer, str) else turn.answer
                     picture = picture_file(dialogue.pictures[(turn.picture or 1) - 1], folder, folder)
-                    answer = await agent.ask(picture, turn.full[0])
-                    total, in_full = total + 1, in_full + same_answer(answer.text, wanted)
-                    right += bool(checked.right)
-        return right, in_full, total
+                    in_full.append(same_answer((await agent.ask(picture, turn.full[0])).text, wanted))
+                    right.append(bool(checked.right))
+                    said.append(wanted[0].casefold())
+        return right, in_full, said
 
-    right, in_full, total = asyncio.run(measure())
-    print(f"answers right on follow-ups: {right}, asked in full: {in_full}, of {total}; ratio {right / max(in_full, 1):.3f}")
+    right, in_full, said = asyncio.run(measure())
+    commonest = max(map(said.count, said), default=0)
+    print(
+        f"answers right on follow-ups: {sum(right)}, asked in full: {sum(in_full)}, of {len(right)}; "
+        f"ratio {sum(right) / max(sum(in_full), 1):.3f}; always the commonest answer: {commonest}"
+    )
 
 
 async def play(paths: Sequence[Path], agent: Any, folder: Path) -> list[Any]:
@@ -187,7 +213,8 @@ def stop(folder: Path, chosen: argparse.Namespace) -> None:
             time.sleep(max(0.0, 1.05 - (time.monotonic() - began)))  # a second Ctrl-C within a second leaves
         terminal.press("d")
         code = terminal.end()
-    print(f"prompt back after Ctrl-C: {spread(times)} s; exit code afterwards {code}")
+    late = sum(one >= 0.2 for one in times)
+    print(f"prompt back after Ctrl-C: {spread(times)} s; {late} took 0.2 s or more; exit code afterwards {code}")
 
 
 def long(folder: Path, chosen: argparse.Namespace) -> None:

@@ -34,6 +34,7 @@ class Conversation:
         pictures: the pictures, number 1 first.
         current: number of the picture that is meant when none is named; 0 without pictures.
         turns: what was asked and said, oldest first.
+        engine: what answers, for the record; "" before `attach`.
         read_only: another process holds the session: look, do not ask.
     """
 
@@ -53,7 +54,7 @@ class Conversation:
         self._agent: RSAgent | None = None
         self._graph: ChatGraph | None = None
         self._connection: aiosqlite.Connection | None = None
-        self._engine = ""
+        self.engine = ""
         self._keeping: asyncio.Task[None] | None = None
         if session is not None:
             self.resume(session, hold=hold)
@@ -98,7 +99,7 @@ class Conversation:
             await self._connection.execute("PRAGMA synchronous=FULL")
         saver = AsyncSqliteSaver(self._connection, serde=serializer())
         await saver.setup()
-        self._agent, self._engine, self._graph = agent, engine, create_chat_graph(agent, saver)
+        self._agent, self.engine, self._graph = agent, engine, create_chat_graph(agent, saver)
 
     async def detach(self) -> None:
         """Let go of the agent and the database. Idempotent; `settled` says before whether a stopped turn was kept."""
@@ -126,7 +127,7 @@ class Conversation:
     def other_engine(self) -> str:
         """What answered the last turn, where that is not what answers now; else ""."""
         before = self.turns[-1].engine if self.turns else ""
-        return before if before and before != self._engine else ""
+        return before if before and before != self.engine else ""
 
     def add(self, path: str | os.PathLike[str], digest: str = "") -> int:
         """Add a picture and make it the current one; gives its number. A picture that has moved keeps its number.
@@ -197,7 +198,7 @@ class Conversation:
         """
         if asked.pictures:
             self.current = asked.pictures[-1] if len(asked.pictures) == 1 else self.current
-        turn = Turn(number=self._next(), said=said, question=asked.question, pictures=list(asked.pictures), engine=self._engine)
+        turn = Turn(number=self._next(), said=said, question=asked.question, pictures=list(asked.pictures), engine=self.engine)
         async with aclosing(self._run(turn, experts)) as events:
             async for event in events:
                 yield event
@@ -211,9 +212,7 @@ class Conversation:
         if not self.pictures:
             raise UserError("there is no picture yet: /image PATH gives one")
         said = "/caption" if style == "detailed" else f"/caption {style}"
-        turn = Turn(
-            number=self._next(), said=said, question=style, task="caption", pictures=[self.current], engine=self._engine
-        )
+        turn = Turn(number=self._next(), said=said, question=style, task="caption", pictures=[self.current], engine=self.engine)
         async with aclosing(self._run(turn, experts)) as events:
             async for event in events:
                 yield event

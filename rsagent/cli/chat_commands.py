@@ -158,11 +158,8 @@ class Commands:
         """What answers."""
         del argument
         _, engine = await self.loop.ready()
-        settings = self.loop.settings
-        self.loop.screen.line(
-            f"{engine.name}, checkpoint {settings.checkpoint or 'embedded'}, device {settings.device}, "
-            f"styles {', '.join(engine.styles) or 'detailed'}"
-        )
+        styles = ", ".join(dict.fromkeys(("detailed", *engine.styles)))
+        self.loop.screen.line(f"{self.loop.talk.engine}, device {self.loop.settings.device}, styles {styles}")
 
     async def do_undo(self, argument: str) -> None:
         """Take the last turn back."""
@@ -196,7 +193,7 @@ class Commands:
         if not argument:
             raise UserError("/load needs the id of a session: /sessions lists them")
         self.loop.talk.resume(argument)
-        self.loop.tell_resumed()
+        await self.loop.tell_resumed()
 
     async def do_sessions(self, argument: str) -> None:
         """List the sessions."""

@@ -69,6 +69,7 @@ class Loop:
         self._turn: asyncio.Task[None] | None = None
         self._checking: asyncio.Task[None] | None = None
         self._noting: asyncio.Future[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._interrupted = float("-inf")
         self._leaving = False
         tty = sys.stdin.isatty() and sys.stdout.isatty()
@@ -85,7 +86,7 @@ class Loop:
         code = 0
         try:
             await self._take_images()
-            self._greet()
+            await self._greet()
             with silent_keys():
                 await self._talk()
         except Leave:
@@ -159,7 +160,7 @@ class Loop:
             return await agent.explain(path, style=turn.question), reply
         return await agent.explain(path, turn.question), reply
 
-    def tell_resumed(self) -> None:
+    async def tell_resumed(self) -> None:
         """Say what was resumed, and what is no longer as it was."""
         talk = self.talk
         self.screen.note(f"session {talk.id}: {talk.title} ({len(talk.turns)} turns)")
@@ -170,6 +171,24 @@ class Loop:
             self.screen.fault(f"picture {number} is gone ({path}): if it was moved, /image NEW_PATH finds it again")
         if talk.read_only:
             self.screen.fault("another terminal holds this session, so here it is read-only: /clear begins another")
+        looking = asyncio.create_task(self._find_changed())
+        if isinstance(self._input, Pipe):
+            await looking
+        elif self._looking is not None:
+            self._looking.cancel()
+        self._looking = looking
+
+    async def _find_changed(self) -> None:
+        """Say which pictures of a resumed session are no longer what was looked at; those that are gone were told."""
+        from rsagent.imagery import load_image
+
+        for number, picture in enumerate(self.talk.pictures, 1):
+            if not picture.digest or not os.path.isfile(picture.path):
+                continue
+            with contextlib.suppress(RSAgentError):  # one that cannot be read is told when it is asked about
+                image = await asyncio.to_thread(load_image, picture.path, bands=self.bands, max_pixels=self.settings.max_pixels)
+                if image.facts.sha256 != picture.digest:
+                    await self._input.above(lambda number=number: self.screen.changed(number))
 
     async def _take_images(self) -> None:
         """The pictures named on the command line; on a terminal the prompt does not wait until they have been read."""
@@ -191,9 +210,9 @@ class Loop:
         except RSAgentError as error:
             self._input.interrupt(error)
 
-    def _greet(self) -> None:
+    async def _greet(self) -> None:
         if self.talk.id is not None:
-            self.tell_resumed()
+            await self.tell_resumed()
         for note in self.talk.store.notes:
             self.screen.fault(note)
         if self.screen.look != "piped" and self.talk.id is None:
@@ -285,7 +304,7 @@ class Loop:
 
     async def _load(self) -> tuple[RSAgent, Engine]:
         """The agent and the engine, loaded in the background."""
-        from rsagent.cli.runtime import open_agent
+        from rsagent.cli.runtime import engine_label, open_agent
 
         await asyncio.to_thread(_import_heavy)
         agent, engine = await self._closing.enter_async_context(open_agent(self.settings, self.bands))
@@ -293,7 +312,7 @@ class Loop:
             from rsagent.cli.options import parse_experts
 
             self.experts = parse_experts(self._wanted_experts, engine.experts)
-        await self.talk.attach(agent, f"{engine.name} {self.settings.checkpoint or 'embedded'}")
+        await self.talk.attach(agent, await asyncio.to_thread(engine_label, self.settings))
         return agent, engine
 
     def _on_loaded(self, task: asyncio.Task[Any]) -> None:
@@ -323,7 +342,7 @@ class Loop:
     async def _close(self) -> None:
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
-        started: list[asyncio.Future[Any] | None] = [self._loading, self._checking, self._noting]
+        started: list[asyncio.Future[Any] | None] = [self._loading, self._checking, self._noting, self._looking]
         background = [task for task in started if task is not None]
         for task in background:
             task.cancel()

@@ -92,6 +92,10 @@ class Screen:
         """One line about what went wrong."""
         self.note(text, "yellow")
 
+    def changed(self, number: int) -> None:
+        """A picture is no longer the one that was talked about."""
+        self.fault(f"picture {number} has changed since it was last looked at: what was said may no longer hold")
+
     def begin(self, task: str) -> None:
         """A turn begins."""
         self._words, self._speaker, self._shown, self._column, self._task = {}, "", "", 0, task
@@ -110,7 +114,7 @@ class Screen:
             if several and self.look != "piped":
                 self.note(f"picture {event['picture']} ({names[event['picture'] - 1]})", "bold")
         elif kind == "changed":
-            self.fault(f"picture {event['picture']} has changed since it was last looked at: what was said may no longer hold")
+            self.changed(event["picture"])
         elif kind == "route":
             self._speaker = self._speaker or event["expert"]
         elif kind == "token" and self._streams:

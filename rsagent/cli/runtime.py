@@ -67,6 +67,18 @@ def prompts_for(settings: Settings) -> Prompts:
     return load_prompts(settings.prompts, "chat" if settings.engine == "openai" else "default")
 
 
+def engine_label(settings: Settings) -> str:
+    """What answers, such as "local embedded 1a2b3c4d": two that may answer differently have different labels."""
+    if settings.engine == "openai":
+        return f"openai {settings.chat_model}"
+    if settings.engine == "scripted":
+        return f"scripted {settings.checkpoint or 'embedded'}"
+    from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest
+
+    digest = checkpoint_digest(Path(settings.checkpoint) if settings.checkpoint else EMBEDDED)
+    return f"{settings.engine} {settings.checkpoint or 'embedded'} {digest[:8]}"
+
+
 def read_source(name: str) -> str | bytes:
     """A picture that an argument names: its path, or the bytes on stdin for "-".
 

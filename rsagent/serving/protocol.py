@@ -61,7 +61,7 @@ Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
 class Message(BaseModel):
-    """A turn. Only those of the user count; of the others nothing is read."""
+    """A turn. Those of the user count, and the descriptions that were given before; of the others nothing is read."""
 
     model_config = _STRICT
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]

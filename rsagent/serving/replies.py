@@ -73,5 +73,5 @@ def remarks(result: Caption | Answer) -> dict[str, Any]:
         "seconds": round(result.seconds, 4),
     }
     if isinstance(result, Answer):
-        return {**common, "expert": result.expert}
+        return {**common, "question": result.question, "expert": result.expert}
     return {**common, "theme": result.theme, "objects": result.objects, "relations": result.relations}

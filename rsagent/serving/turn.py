@@ -1,22 +1,32 @@
 """From a chat to one turn of the agent: which picture is meant, whether it is described or asked about, and by whom.
 
-The last picture of the user stays in view until another comes; the last message of the user says what is wanted. Earlier
-words are not read: the experts answer one question about one picture.
+The last picture of the user stays in view until another comes; the last message of the user says what is wanted. The
+experts answer one question about one picture, so one that builds on earlier ones ("and what colour are they?") is completed
+from these by rule, as in a conversation at the terminal.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rsagent.chat.antecedents import Asked
+from rsagent.chat.resolve import Resolved, resolve
 from rsagent.errors import ImageError, UserError
-from rsagent.graphs.text import clean_question
+from rsagent.graphs.text import clean, clean_question
 from rsagent.serving.protocol import ChatRequest, ImagePart, Message, RequestError
 from rsagent.sources import SourcePolicy, read_source
 
 if TYPE_CHECKING:
     from rsagent.engines.base import Engine
+
+_REMEMBERED = 40
+"""Earlier messages that a question may build on."""
+_LONGEST = 300
+"""Characters of a message that builds on others, or is built on."""
 
 NAME = "rsagent"
 """The model that asks all experts; `rsagent:theme` asks one, `rsagent:ucm` captions in a style."""
@@ -92,10 +102,11 @@ def read_turn(request: ChatRequest, engine: Engine, *, style: str, max_turns: in
         raise _refused("it is empty: send a picture, a question, or both", param)
     if not pictures:
         raise _refused("there is no picture: add an image_url part with a data: URI", param)
-    question = None
-    if not described and words and (not _DESCRIBE.match(words) or _PARTICULAR.search(words)):
-        question = _question(words, param)
-    picture, picture_param = pictures[-1]
+    question, meant = None, len(pictures)
+    if not described and words and not _describes(words):
+        asked = _complete(_question(words, param), request.messages[:last], len(pictures), param)
+        question, meant = asked.question, asked.pictures[0] if len(asked.pictures) == 1 else len(pictures)
+    picture, picture_param = pictures[meant - 1]
     return Turn(picture, picture_param, question, param, style, experts)
 
 
@@ -122,6 +133,33 @@ def _model(name: str, engine: Engine, style: str) -> tuple[str, tuple[str, ...],
         return style, (), False
     message = f"there is no such model: choose one of {', '.join(model_names(engine))}"
     raise _refused(message, "model", code="model_not_found")
+
+
+def _complete(words: str, before: Sequence[Message], pictures: int, param: str) -> Resolved:
+    """The question that `words` ask after the messages `before`, and which of the `pictures` it means."""
+    history: list[Asked] = []
+    seen, described = 0, False
+    for place, message in enumerate(before):
+        seen += len(_image_parts(message))
+        said = clean(_words(message)[: _LONGEST + 1])
+        if not said or len(said) > _LONGEST or place < len(before) - _REMEMBERED:
+            continue
+        if message.role == "assistant" and described:
+            history.append(Asked("", said, (max(seen, 1),), told=True))
+        if message.role == "user" and not (described := _describes(said)):
+            with suppress(UserError):  # it named a picture that was not there, and so was refused
+                asked = resolve(said, history, max(seen, 1), max(seen, 1))
+                history.append(Asked(said, asked.question, asked.pictures))
+    if not history or len(words) > _LONGEST:
+        return Resolved(words, (pictures,), rewritten=False)
+    try:
+        return resolve(words, history, pictures, pictures)
+    except UserError as error:
+        raise _refused(str(error), param) from error
+
+
+def _describes(words: str) -> bool:
+    return bool(_DESCRIBE.match(words)) and not _PARTICULAR.search(words)
 
 
 def _image_parts(message: Message) -> list[int]:

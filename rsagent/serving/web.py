@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -189,7 +189,7 @@ class _House:
     async def _unless_gone(self, request: Request, work: Any) -> Any:
         """The outcome of `work`, which is cancelled when the client goes away."""
         working = asyncio.ensure_future(work)
-        going = asyncio.ensure_future(_gone(request))
+        going = asyncio.ensure_future(_gone(request.receive))
         try:
             await asyncio.wait({working, going}, return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
@@ -212,16 +212,28 @@ class _House:
 
 
 class _Stream(StreamingResponse):
-    """Server-sent events that call `done` in the end, also when the client went before the first of them."""
+    """Server-sent events that end when the client goes, and call `done` in the end.
+
+    Starlette notices that a client has gone when it sends something, which here may be long after.
+    """
 
     def __init__(self, events: AsyncGenerator[str], done: Any) -> None:
         super().__init__(events, media_type="text/event-stream", headers={"cache-control": "no-cache"})
         self._events, self._done = events, done
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope
+        sending = asyncio.ensure_future(self.stream_response(send))
+        going = asyncio.ensure_future(_gone(receive))
         try:
-            await super().__call__(scope, receive, send)
+            await asyncio.wait({sending, going}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                with suppress(OSError):  # it went while something was sent
+                    sending.result()
         finally:
+            sending.cancel()
+            going.cancel()
+            await asyncio.gather(sending, going, return_exceptions=True)
             await self._events.aclose()
             self._done()
 
@@ -276,9 +288,9 @@ async def _body(request: Request, limits: Limits) -> bytes:
     return bytes(data)
 
 
-async def _gone(request: Request) -> None:
+async def _gone(receive: Receive) -> None:
     """Return when the client has closed the connection. The body has been read."""
-    while (await request.receive())["type"] != "http.disconnect":
+    while (await receive())["type"] != "http.disconnect":
         pass
 
 

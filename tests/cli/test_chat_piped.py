@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.cli.conftest import Cli
 
@@ -43,7 +44,7 @@ def test_a_description_and_commands(cli: Cli, picture: Path) -> None:
         "relation: The houses are side by side.",
         "theme, object (not asked), relation (not asked)",
         "theme, object (not asked), relation (not asked)",
-        "scripted, checkpoint embedded, device auto, styles detailed",
+        "scripted embedded, device auto, styles detailed",
     ]
     assert done.exit_code == 0
 
@@ -155,6 +156,14 @@ def test_a_session_of_another_checkpoint_is_said_and_continued(cli: Cli, picture
     done = cli("chat", "--continue", "--checkpoint", "other", input="where?\n")
     assert "this session was held with scripted embedded" in done.stderr
     assert done.exit_code == 0 and "asked: Where is the pond?" in done.stderr
+
+
+def test_a_picture_that_has_changed_is_noticed_when_the_session_is_resumed(cli: Cli, picture: Path) -> None:
+    cli("chat", picture, input="Is there a pond?\n")
+    assert "has changed" not in cli("chat", "--continue", input="").stderr
+    Image.new("RGB", (40, 30), (200, 0, 0)).save(picture)
+    done = cli("chat", "--continue", input="")
+    assert done.stderr.count("picture 1 has changed since it was last looked at") == 1
 
 
 def test_a_damaged_database_is_one_line(cli: Cli, picture: Path, home: Path) -> None:

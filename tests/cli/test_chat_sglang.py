@@ -29,8 +29,15 @@ class Background:
         asyncio.run_coroutine_threadsafe(self.server.start(), self.loop).result(30)
 
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.server.stop(), self.loop).result(30)
+        asyncio.run_coroutine_threadsafe(self._end(), self.loop).result(30)
         self.loop.call_soon_threadsafe(self.loop.stop)
+
+    async def _end(self) -> None:
+        await self.server.stop()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 @pytest.fixture
@@ -73,6 +80,7 @@ def test_answers_stream_and_ctrl_c_aborts_them_on_the_server(
         assert terminal.end() == 0 and b"Traceback" not in terminal.raw
 
 
+@pytest.mark.slow
 def test_stopping_does_not_wait_for_a_server_that_does_not_answer(
     background: Background, tiny_checkpoint: Path, place: Path, picture: Path
 ) -> None:

@@ -68,6 +68,6 @@ async def test_langgraph_dev_serves_the_graph_to_a_remote_graph(studio: str, pla
     events = [part async for part in graph.astream(asked, stream_mode="custom")]
     assert {event["type"] for event in events} >= {"route", "token", "report", "composed"}
     assert set(graph.get_graph().nodes) >= {"prepare", "router", "expert", "composer"}
-    with pytest.raises(Exception, match="no such file"):
+    with pytest.raises(Exception, match="ImageError"):  # such a server keeps the words to itself
         await graph.ainvoke({"image": str(place / "gone.png")})
     assert "Blocking call" not in (place / "dev.log").read_text()

@@ -6,6 +6,10 @@ The server holds a random language model that reads no chat pictures, so the wor
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import shlex
+import subprocess
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -43,3 +47,20 @@ async def test_closing_a_stream_stops_the_work(client: ChatClient, untrained: An
         await asyncio.sleep(0.2)
     assert await asyncio.to_thread(requests_running, untrained.url) == 0
     await client.close()
+
+
+def test_the_documented_launch_lines_are_ones_that_its_parser_accepts(server_python: str):
+    page = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text("utf-8")
+    lines = re.findall(r"`python -m sglang\.launch_server (.*?)`", page)
+    (adapters,) = re.findall(r"add `(--enable-lora --lora-paths .*?)`", page)
+    assert len(lines) >= 2
+    parse = (
+        "import argparse, sys; from sglang.srt.server_args import ServerArgs; parser = argparse.ArgumentParser(); "
+        "ServerArgs.add_cli_args(parser); print(parser.parse_args(sys.argv[1:]).model_path)"
+    )
+    for line in (*lines, f"{lines[0]} {adapters}"):
+        done = subprocess.run(
+            [server_python, "-c", parse, *shlex.split(line)],
+            env={**os.environ, "SGLANG_USE_CPU_ENGINE": "1"}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.stdout.split()[-1:] == [shlex.split(line)[1]], done.stderr[-1000:]

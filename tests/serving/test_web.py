@@ -11,6 +11,7 @@ import pytest
 
 from rsagent.engines.scripted import ScriptedEngine
 from rsagent.serving.web import Limits
+from tests.serving.conftest import picture_uri
 
 URL = "/v1/chat/completions"
 SAID = {"theme": "a port", "object": "12", "relation": "the boats lie along the quay"}
@@ -50,7 +51,7 @@ async def test_the_last_picture_stays_in_view_and_the_last_words_count(serve, as
         {"role": "user", "content": "How many boats?"},
     ]
     await serve(engine).post(URL, json=body)
-    assert {call.instruction for call in engine.calls} == {"How many boats?"}
+    assert {call.instruction for call in engine.calls} == {"How many boats are there?"}  # completed by rule
 
 
 async def test_a_stream_is_the_reply_in_pieces(serve, ask):
@@ -155,6 +156,36 @@ async def test_other_content_other_routes_other_methods(serve, ask):
     assert (await client.post(URL, content=json.dumps(ask()), headers={"content-type": "text/plain"})).status_code == 415
     for reply in (await client.get("/nowhere"), await client.get(URL), await client.get("/v1/models/x")):
         assert reply.status_code in (404, 405) and reply.json()["error"]["type"] == "invalid_request_error"
+
+
+async def test_a_question_builds_on_the_ones_before(serve, uri):
+    engine = ScriptedEngine(SAID)
+    client = serve(engine)
+
+    def user(text: str, *pictures: str) -> dict:
+        return {"role": "user", "content": [*({"type": "image_url", "image_url": {"url": u}} for u in pictures),
+                                            {"type": "text", "text": text}]}  # fmt: skip
+
+    def assistant(text: str) -> dict:
+        return {"role": "assistant", "content": text}
+
+    async def asked(*messages: dict) -> dict:
+        reply = await client.post(URL, json={"model": "rsagent", "messages": messages})
+        assert reply.status_code == 200, reply.text
+        return reply.json()["rsagent"]
+
+    first, second = uri, picture_uri(200)
+    counted = (user("How many ships are there?", first), assistant("3"))
+    assert (await asked(*counted, user("and what colour are they?")))["question"] == "What colour are the ships?"
+    one = await asked(*counted)
+    two = await asked(*counted, user("and in this one?", second))
+    assert two["question"] == "How many ships are there?" and two["image"] != one["image"]
+    back = await asked(*counted, user("and here?", second), assistant("2"), user("and in the first picture?"))
+    assert back["image"] == one["image"]
+    told = (user("Describe it", first), assistant("There are two white ships."))
+    assert (await asked(*told, user("Where are they?")))["question"] == "Where are the white ships?"
+    refused = await client.post(URL, json={"model": "rsagent", "messages": [*counted, user("And in picture 7?")]})
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "messages.2.content"
 
 
 async def test_unknown_fields_are_ignored(serve, ask):
