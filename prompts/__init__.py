@@ -45,6 +45,7 @@ class Prompts(BaseModel):
     experts: dict[str, ExpertWords]
     composer: str
     router: str = ""  # read by a language model that plans, where one does
+    follow_up: str = ""  # read by one that completes the questions of a conversation, where one does
 
     def caption_instruction(self, style: str) -> str:
         """The instruction that asks for a caption in `style`.

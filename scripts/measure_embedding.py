@@ -1,6 +1,7 @@
 """The figures of embedding and serving, each with its count and spread.
 
-Run: python scripts/measure_embedding.py                  (import, the server's own time, fuzz, SIGTERM; scripted engine)
+Run: python scripts/measure_embedding.py                  (all rows: import, own, sigterm, fuzz; scripted engine)
+     python scripts/measure_embedding.py --rows own       (the server's own time alone: on a quiet machine)
      python scripts/measure_embedding.py --soak 600       (concurrency 64 with the shipped checkpoint, and nothing else)
 """
 
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -211,21 +212,31 @@ def _until_inside(port: int, clients: int) -> None:
 def main() -> None:
     """Measure what the options name."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="what to measure")
     parser.add_argument("--requests", type=int, default=300, help="requests of each kind for the server's own time")
-    parser.add_argument("--fuzz", type=int, default=5_000, help="fuzzed requests; 0 for none")
+    parser.add_argument("--fuzz", type=int, default=5_000, help="fuzzed requests")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="soak only, this long")
     parser.add_argument("--engine", default="local", choices=("local", "scripted"), help="for the soak")
     options = parser.parse_args()
     if options.soak is not None:
         measure_soak(options.soak, options.engine)
         return
-    measure_import()
-    measure_own_time(options.requests)
-    measure_sigterm()
-    if options.fuzz:
-        command = [sys.executable, str(ROOT / "scripts" / "fuzz_server.py"), "--requests", str(options.fuzz)]
-        subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    for row in options.rows:
+        ROWS[row](options)
 
+
+def fuzz(requests: int) -> None:
+    """Requests drawn from the server's own schema, and broken in every way."""
+    command = [sys.executable, str(ROOT / "scripts" / "fuzz_server.py"), "--requests", str(requests)]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+ROWS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "import": lambda options: measure_import(),
+    "own": lambda options: measure_own_time(options.requests),
+    "sigterm": lambda options: measure_sigterm(),
+    "fuzz": lambda options: fuzz(options.fuzz),
+}
 
 if __name__ == "__main__":
     main()

@@ -7,13 +7,14 @@ import os
 import sqlite3
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from rsagent.chat.partial import Partial
 from rsagent.chat.records import Picture, Turn
 from rsagent.chat.resolve import Asked, Resolved, resolve
 from rsagent.chat.store import Store, new_id, serializer
-from rsagent.errors import ImageError, RSAgentError, UserError
+from rsagent.errors import EngineError, ImageError, RSAgentError, UserError
 from rsagent.graphs.text import clean
 
 if TYPE_CHECKING:
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
 
     from rsagent.agent import RSAgent
     from rsagent.chat.graph import ChatGraph
+    from rsagent.engines.base import Rewriter
 
 MOST_PICTURES = 100
 _TITLE = 60
+_READ = 8  # turns that a language model reads to complete a question
 
 
 class Conversation:
@@ -52,6 +55,7 @@ class Conversation:
         self.read_only = False
         self.id: str | None = None
         self._agent: RSAgent | None = None
+        self._rewriter: Rewriter | None = None
         self._graph: ChatGraph | None = None
         self._connection: aiosqlite.Connection | None = None
         self.engine = ""
@@ -82,12 +86,13 @@ class Conversation:
         self.id, self.title, self.read_only = None, "", False
         self.turns = []
 
-    async def attach(self, agent: RSAgent, engine: str) -> None:
+    async def attach(self, agent: RSAgent, engine: str, rewriter: Rewriter | None = None) -> None:
         """Give the conversation its eyes.
 
         Args:
             agent: who answers; the caller closes it.
             engine: what answers, for the record, such as "local tiny".
+            rewriter: completes questions in place of the rules, where there is one.
         """
         import aiosqlite
         from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
@@ -97,6 +102,7 @@ class Conversation:
         if self._connection is None:
             self._connection = await aiosqlite.connect(self.store.address, uri=True, timeout=5.0)
             await self._connection.execute("PRAGMA synchronous=FULL")
+        self._rewriter = rewriter
         saver = AsyncSqliteSaver(self._connection, serde=serializer())
         await saver.setup()
         self._agent, self.engine, self._graph = agent, engine, create_chat_graph(agent, saver)
@@ -187,6 +193,20 @@ class Conversation:
             raise UserError("there is no picture yet: /image PATH gives one")
         history = [_asked(turn) for turn in self.turns[-30:]]
         return resolve(text, history, self.current, len(self.pictures))
+
+    async def complete(self, said: str, asked: Resolved) -> Resolved:
+        """What the engine's language model makes of `said`, where it has one; else, or if that fails, `asked` as it is.
+
+        The rules still say which pictures are meant.
+        """
+        before = [(turn.question, turn.replies[-1].text) for turn in self.turns[-_READ:] if turn.replies]
+        if self._rewriter is None or not before:
+            return asked
+        try:
+            question = await self._rewriter.rewrite(said, before)
+        except EngineError:
+            return asked
+        return replace(asked, question=question, rewritten=question.casefold() != said.casefold())
 
     async def ask(self, said: str, asked: Resolved, experts: Sequence[str] = ()) -> AsyncGenerator[dict[str, Any], None]:
         """The events of a turn; see `rsagent.chat.graph`. Closed early, the turn is kept as far as it came, marked as cut.

@@ -20,6 +20,7 @@ from rsagent.schemas import Model
 
 if TYPE_CHECKING:
     from rsagent.agent import RSAgent
+    from rsagent.engines.base import Rewriter
 
 _MOST_BYTES = 4_000_000
 _SCENE = re.compile(r"scene:(train|val|test|demo)/([0-9]{1,9})")
@@ -86,7 +87,9 @@ def load_script(path: Path) -> Script:
         raise UserError(f"{path} is no script: {where}: {first['msg']} (docs/chat.md shows the form)") from error
 
 
-async def run_script(script: Script, agent: RSAgent, engine: str, folder: Path, scratch: Path) -> AsyncGenerator[Checked]:
+async def run_script(
+    script: Script, agent: RSAgent, engine: str, folder: Path, scratch: Path, rewriter: Rewriter | None = None
+) -> AsyncGenerator[Checked]:
     """Play the dialogues, each in a conversation of its own that is kept nowhere.
 
     Args:
@@ -95,6 +98,7 @@ async def run_script(script: Script, agent: RSAgent, engine: str, folder: Path, 
         engine: its name, for the record.
         folder: what the pictures' paths are relative to.
         scratch: where rendered scenes are put.
+        rewriter: completes questions in place of the rules, where there is one.
 
     Raises:
         RSAgentError: a picture cannot be used, or the engine failed.
@@ -103,7 +107,7 @@ async def run_script(script: Script, agent: RSAgent, engine: str, folder: Path, 
         store = Store.open(None)
         talk = Conversation(store)
         try:
-            await talk.attach(agent, engine)
+            await talk.attach(agent, engine, rewriter)
             for name in dialogue.pictures:
                 talk.add(picture_file(name, folder, scratch))
             talk.use(1)
@@ -138,7 +142,7 @@ def picture_file(name: str, folder: Path, scratch: Path) -> Path:
 
 async def _play(talk: Conversation, dialogue: str, turn: ScriptTurn) -> Checked:
     try:
-        asked = talk.understand(turn.ask)
+        asked = await talk.complete(turn.ask, talk.understand(turn.ask))
     except UserError as error:
         return Checked(
             dialogue=dialogue, ask=turn.ask, question="", follow_up=bool(turn.full), understood=False, error=str(error)

@@ -72,11 +72,13 @@ async def _play(path: Path, settings: Settings, bands: Sequence[int] | None) -> 
 
     from rsagent.chat.script import load_script, run_script
     from rsagent.cli.runtime import open_agent
+    from rsagent.engines.base import Rewriter
 
     script, done = load_script(path), list[Checked]()
     with tempfile.TemporaryDirectory(prefix="rsagent-") as scratch:
         async with open_agent(settings, bands) as (agent, engine):
-            async for checked in run_script(script, agent, engine.name, path.parent, Path(scratch)):
+            rewriter = engine if isinstance(engine, Rewriter) else None
+            async for checked in run_script(script, agent, engine.name, path.parent, Path(scratch), rewriter):
                 done.append(checked)
                 result([_line(checked)])
     rows = {

@@ -134,6 +134,8 @@ class Loop:
     async def ask(self, said: str) -> None:
         """Ask what was typed."""
         asked = self.talk.understand(said)
+        await self.ready()
+        asked = await self.talk.complete(said, asked)
         if asked.compares:
             self.screen.note("it looks at one picture at a time and cannot compare two: the same question for each")
         if asked.rewritten or len(asked.pictures) > 1:
@@ -305,6 +307,7 @@ class Loop:
     async def _load(self) -> tuple[RSAgent, Engine]:
         """The agent and the engine, loaded in the background."""
         from rsagent.cli.runtime import engine_label, open_agent
+        from rsagent.engines.base import Rewriter
 
         await asyncio.to_thread(_import_heavy)
         agent, engine = await self._closing.enter_async_context(open_agent(self.settings, self.bands))
@@ -312,7 +315,8 @@ class Loop:
             from rsagent.cli.options import parse_experts
 
             self.experts = parse_experts(self._wanted_experts, engine.experts)
-        await self.talk.attach(agent, await asyncio.to_thread(engine_label, self.settings))
+        rewriter = engine if isinstance(engine, Rewriter) else None
+        await self.talk.attach(agent, await asyncio.to_thread(engine_label, self.settings), rewriter)
         return agent, engine
 
     def _on_loaded(self, task: asyncio.Task[Any]) -> None:

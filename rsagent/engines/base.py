@@ -68,3 +68,16 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Stop the workers and free what is held. Idempotent."""
         ...
+
+
+@runtime_checkable
+class Rewriter(Protocol):
+    """An engine whose language model also completes the questions of a conversation; most cannot."""
+
+    async def rewrite(self, said: str, before: Sequence[tuple[str, str]]) -> str:
+        """What is said after the questions and answers `before`, oldest first, as one complete question.
+
+        Raises:
+            EngineError: the call failed, or what came is no question.
+        """
+        ...

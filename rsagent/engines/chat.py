@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rsagent.engines.chat_client import ChatClient
 from rsagent.engines.grounding import ungrounded
-from rsagent.engines.planning import plan_form, plan_gates, rule_gates
+from rsagent.engines.planning import Rewritten, plan_form, plan_gates, rule_gates
 from rsagent.errors import EngineError, ImageLost, SettingsError
 from rsagent.imagery import MAX_PIXELS, ImageSource, LoadedImage, load_image
 from rsagent.prompts import Prompts, load_prompts
@@ -183,6 +183,25 @@ class ChatEngine:
             gate={prompt.expert: prompt.gate for prompt in prompts},
             experts=[ExpertTrace(prompt=prompt, nearest_words=[], attention=[[1.0]]) for prompt in prompts],
         )
+
+    async def rewrite(self, said: str, before: Sequence[tuple[str, str]]) -> str:
+        """A question of a conversation, completed by the model; see `rsagent.engines.base.Rewriter`.
+
+        Raises:
+            EngineError: the call failed, or what came is no question.
+        """
+        turns = [f"User: {question}\nAnswer: {answer}" for question, answer in before]
+        rewritten = await self._client.structured(
+            Rewritten,
+            model=self._model,
+            messages=[
+                {"role": "system", "content": self.prompts.follow_up},
+                {"role": "user", "content": "\n".join([*turns, f"The user says next: {said}"])},
+            ],
+            max_tokens=_TOKENS,
+            temperature=0.0,
+        )
+        return rewritten.question
 
     async def close(self) -> None:
         """Close the connections and forget the pictures. Idempotent."""

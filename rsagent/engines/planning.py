@@ -1,4 +1,4 @@
-"""Which chat expert is asked what: by rule, or as a plan that a language model writes."""
+"""What is asked and which chat expert is asked it: by rule, or as a language model writes it."""
 
 from __future__ import annotations
 
@@ -56,6 +56,20 @@ class RoutingPlan(BaseModel):
     def prompts(self) -> dict[str, str]:
         """Expert -> its prompt, most important first."""
         return {planned.expert: planned.prompt for planned in self.experts}
+
+
+class Rewritten(BaseModel):
+    """The user's next question, complete."""
+
+    model_config = ConfigDict(extra="forbid")
+    question: str = Field(min_length=3, max_length=300)
+
+    @field_validator("question")
+    @classmethod
+    def _on_one_line(cls, question: str) -> str:
+        if not (question := clean(question)):
+            raise ValueError("it is empty")
+        return question
 
 
 def plan_form(experts: Sequence[str], task: Task) -> type[RoutingPlan]:

@@ -155,7 +155,8 @@ def _complete(words: str, before: Sequence[Message], pictures: int, param: str) 
     try:
         return resolve(words, history, pictures, pictures)
     except UserError as error:
-        raise _refused(str(error), param) from error
+        told = str(error).partition(":")[0]  # what follows are commands of a terminal
+        raise _refused(f"{told}: it counts pictures from 1", param) from error
 
 
 def _describes(words: str) -> bool:

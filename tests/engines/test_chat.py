@@ -15,7 +15,9 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from PIL import Image
 
 from rsagent import RSAgent, create_graph
-from rsagent.engines.base import Engine
+from rsagent.chat.conversation import Conversation
+from rsagent.chat.store import Store
+from rsagent.engines.base import Engine, Rewriter
 from rsagent.engines.chat import ChatEngine
 from rsagent.engines.grounding import ungrounded
 from rsagent.engines.planning import rule_gates
@@ -51,7 +53,7 @@ class Upstream:
                 length = int(next(line[15:] for line in lines if line.startswith("content-length:")))
                 first, body = b"", json.loads(await reader.readexactly(length))
                 form = body.get("response_format", {}).get("json_schema", {}).get("name")
-                stage = {"RoutingPlan": "router", "Composed": "composer"}.get(form, "expert")
+                stage = {"RoutingPlan": "router", "Composed": "composer", "Rewritten": "rewriter"}.get(form, "expert")
                 self.calls.append((stage, body))
                 await self.answer(stage, body, writer)
         except (asyncio.IncompleteReadError, ConnectionError, _Drop):
@@ -85,7 +87,7 @@ class Upstream:
         return next((said for name, said in SAID.items() if f"the {name} of it" in text), SAID[kind(text)])
 
     def message(self, stage: str, fault: str) -> dict[str, Any]:
-        good = self.plan if stage == "router" else {"caption": self.caption}
+        good = {"router": self.plan, "rewriter": {"question": "Where are the\n boats?"}}.get(stage, {"caption": self.caption})
         texts = {"schema": '{"experts": [{"expert": "wizard"}]}', "no schema": "Sure! Here you are", "": json.dumps(good)}
         return {"role": "assistant", "content": texts.get(fault, json.dumps(good)), **odd(fault)}
 
@@ -259,6 +261,33 @@ async def test_a_composer_that_fails_leaves_the_joined_caption(upstream, engine,
     assert caption.partial and caption.missing == ["composer"]
     assert caption.text == "A harbour. Three boats and a quay. The boats lie along the quay."
     clean_of_the_key(caption, caplog.text)
+
+
+async def test_a_question_of_a_conversation_is_completed_by_the_model(upstream, engine, picture):
+    asking = engine(router="rules")
+    assert isinstance(asking, Rewriter)
+    assert await asking.rewrite("and where?", [("How many boats are there?", "three")]) == "Where are the boats?"
+    (body,) = [body for stage, body in upstream.calls if stage == "rewriter"]
+    assert body["messages"][1]["content"].startswith(
+        "User: How many boats are there?\nAnswer: three\nThe user says next: and where?"
+    )
+    await asking.close()
+
+
+@pytest.mark.parametrize("fault", STRUCTURED)
+async def test_a_model_that_cannot_complete_it_leaves_the_rules_question(upstream, engine, picture, fault):
+    store, asking = Store.open(None), engine(router="rules")
+    conversation = Conversation(store)
+    await conversation.attach(RSAgent(asking), "openai qwen-vl", asking)
+    conversation.add(picture)
+    upstream.faults["rewriter"] = fault
+    for said, question in (("How many boats are there?",) * 2, ("and where are they?", "Where are the boats?")):
+        asked = await conversation.complete(said, conversation.understand(said))
+        assert asked.question == question
+        async for _ in conversation.ask(said, asked):
+            pass
+    await conversation.detach()
+    store.close()
 
 
 async def test_one_expert_that_fails_makes_a_partial_answer_with_its_retries_counted(upstream, engine, picture):

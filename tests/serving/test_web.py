@@ -178,9 +178,9 @@ async def test_a_question_builds_on_the_ones_before(serve, uri):
     counted = (user("How many ships are there?", first), assistant("3"))
     assert (await asked(*counted, user("and what colour are they?")))["question"] == "What colour are the ships?"
     one = await asked(*counted)
-    two = await asked(*counted, user("and in this one?", second))
+    two = await asked(*counted, user("And in the second picture?", second))
     assert two["question"] == "How many ships are there?" and two["image"] != one["image"]
-    back = await asked(*counted, user("and here?", second), assistant("2"), user("and in the first picture?"))
+    back = await asked(*counted, user("And in the second picture?", second), assistant("2"), user("and in the first picture?"))
     assert back["image"] == one["image"]
     told = (user("Describe it", first), assistant("There are two white ships."))
     assert (await asked(*told, user("Where are they?")))["question"] == "Where are the white ships?"
