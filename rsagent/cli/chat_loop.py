@@ -251,8 +251,8 @@ class Loop:
 
     async def _do(self, text: str) -> None:
         """One input: a command, pictures, a question, or pictures with a question."""
+        await self._settle()
         try:
-            await self.talk.settled()
             command = command_of(text)
             if command is not None:
                 await self._commands.run(*command)
@@ -265,6 +265,13 @@ class Loop:
         except RSAgentError as error:
             if self._loading is not None and self._loading.done() and self._loading.exception() is error:
                 raise  # there is nothing to talk to
+            self._say_fault(str(error))
+
+    async def _settle(self) -> None:
+        """Wait until a turn that was stopped is kept, and say if it could not be."""
+        try:
+            await self.talk.settled()
+        except RSAgentError as error:
             self._say_fault(str(error))
 
     def _say_fault(self, text: str) -> None:
@@ -351,10 +358,7 @@ class Loop:
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
-        try:
-            await self.talk.settled()
-        except RSAgentError as error:
-            self._say_fault(str(error))
+        await self._settle()
         await self.talk.detach()
         await self._closing.aclose()
 
