@@ -214,7 +214,7 @@ def stop(folder: Path, chosen: argparse.Namespace) -> None:
         terminal.press("d")
         code = terminal.end()
     late = sum(one >= 0.2 for one in times)
-    print(f"prompt back after Ctrl-C: {spread(times)} s; {late} took 0.2 s or more; exit code afterwards {code}")
+    print(f"prompt back after Ctrl-C: {spread(times)} s; {late} took 0.2 s or more; exit code afterwards {code}; {busy()}")
 
 
 def long(folder: Path, chosen: argparse.Namespace) -> None:
@@ -286,6 +286,15 @@ def scripted(folder: Path, pace: float) -> dict[str, str]:
     (folder / "script.json").write_text(json.dumps({"answers": {"object": says}, "pace": pace}))
     own = {"RSAGENT_ENGINE": "scripted", "RSAGENT_SCRIPT": str(folder / "script.json"), "RSAGENT_HOME": str(folder / "home")}
     return {**os.environ, "PYTHONPATH": str(ROOT), **own}
+
+
+def busy() -> str:
+    """How long in the last minute something had to wait for a processor: a time measured on such a machine says little."""
+    try:
+        waited = Path("/proc/pressure/cpu").read_text().partition("avg60=")[2].split()[0]
+    except (OSError, IndexError):
+        return "CPU pressure unknown"
+    return f"something waited for a processor {float(waited):.0f} % of the last minute"
 
 
 def spread(values: Sequence[float]) -> str:
