@@ -91,6 +91,21 @@ class Collator:
         built = [(row, *self._sequence(row)) for row in rows]
         built.sort(key=lambda item: len(item[1]))
         rows = [item[0] for item in built]
+        return {
+            **self.looked_at(rows),
+            "ids": _pad([item[1] for item in built], cast(int, self.tokenizer.pad_token_id)),
+            "segment": _pad([item[2] for item in built], -1),
+            "labels": _pad([item[3] for item in built], IGNORE),
+            "weight": torch.tensor([_ANSWER_WEIGHT if row.task == "answer" else 1.0 for row in rows]),
+            "adapter": torch.tensor([self.adapters.index(row.adapter) for row in rows]),
+            "needed": torch.tensor([self._needed(row) for row in rows]),
+            "answer": torch.tensor([self.answers.get(row.answer, -1) if row.answer else -1 for row in rows]),
+            "marks": torch.stack([torch.stack([mark_grid(where, self.side) for where in (r.subject, r.other)]) for r in rows]),
+            "maps": torch.stack([map_grid(row.things, row.masses, self.side) for row in rows]),
+        }
+
+    def looked_at(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+        """What the VLM encoder reads: fine, coarse, picture, words and word_mask."""
         images = sorted({row.image for row in rows})
         where = {image: index for index, image in enumerate(images)}
         fine, coarse = self.stores.read(images)
@@ -104,15 +119,6 @@ class Collator:
             "picture": torch.tensor([where[row.image] for row in rows]),
             "words": torch.as_tensor(words["input_ids"]),
             "word_mask": torch.as_tensor(words["attention_mask"]),
-            "ids": _pad([item[1] for item in built], cast(int, self.tokenizer.pad_token_id)),
-            "segment": _pad([item[2] for item in built], -1),
-            "labels": _pad([item[3] for item in built], IGNORE),
-            "weight": torch.tensor([_ANSWER_WEIGHT if row.task == "answer" else 1.0 for row in rows]),
-            "adapter": torch.tensor([self.adapters.index(row.adapter) for row in rows]),
-            "needed": torch.tensor([self._needed(row) for row in rows]),
-            "answer": torch.tensor([self.answers.get(row.answer, -1) if row.answer else -1 for row in rows]),
-            "marks": torch.stack([torch.stack([mark_grid(where, self.side) for where in (r.subject, r.other)]) for r in rows]),
-            "maps": torch.stack([map_grid(row.things, row.masses, self.side) for row in rows]),
         }
 
     def _sequence(self, row: Row) -> tuple[list[int], list[int], list[int]]:

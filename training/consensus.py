@@ -27,11 +27,7 @@ Vector = tuple[list[dict[Gram, float]], list[float], int]
 def consensus_scores(captions_per_image: Sequence[Sequence[str]]) -> list[list[float]]:
     """For each caption the mean CIDEr-D, 0 to 10, to the other captions of its image; 0 where there is no other."""
     counted = [[_grams(caption) for caption in captions] for captions in captions_per_image]
-    used: Counter[Gram] = Counter()
-    for captions in counted:
-        used.update(set(chain.from_iterable(captions)))
-    images = math.log(max(2, len(captions_per_image)))
-    rarity = {gram: images - math.log(count) for gram, count in used.items()}
+    rarity = _rarity(counted)
     return [_image_scores([_weigh(counts, rarity) for counts in captions]) for captions in counted]
 
 
@@ -46,8 +42,39 @@ def consensus_weights(captions_per_image: Sequence[Sequence[str]], temperature: 
     return [_softmax(scores, temperature) for scores in consensus_scores(captions_per_image)]
 
 
-def _grams(caption: str) -> Counter[Gram]:
-    words = clean_caption(caption).rstrip(".").replace(",", "").split()
+class Scorer:
+    """CIDEr-D of new captions against an image's references, rarity counted over the images of a data set.
+
+    The end of a sentence counts as a word: without it, a caption that breaks off in "and a" loses nothing, and whoever is
+    trained on the score learns to break off.
+    """
+
+    def __init__(self, captions_per_image: Sequence[Sequence[str]]) -> None:
+        counted = [[_grams(caption, end=True) for caption in captions] for captions in captions_per_image]
+        self._rarity = _rarity(counted)
+        self._images = math.log(max(2, len(captions_per_image)))
+
+    def scores(self, candidates: Sequence[tuple[str, bool]], references: Sequence[str]) -> list[float]:
+        """The mean score, 0 to 10, of each (caption, whether it is finished) over the references."""
+        truth = [self._weigh(reference, True) for reference in references]
+        said = [self._weigh(caption, finished) for caption, finished in candidates]
+        return [sum(_similarity(one, other) for other in truth) / len(truth) for one in said]
+
+    def _weigh(self, caption: str, finished: bool) -> Vector:
+        counts = _grams(caption, end=finished)
+        return _weigh(counts, {gram: self._rarity.get(gram, self._images) for gram in counts})
+
+
+def _rarity(counted: Sequence[Sequence[Counter[Gram]]]) -> dict[Gram, float]:
+    used: Counter[Gram] = Counter()
+    for captions in counted:
+        used.update(set(chain.from_iterable(captions)))
+    images = math.log(max(2, len(counted)))
+    return {gram: images - math.log(count) for gram, count in used.items()}
+
+
+def _grams(caption: str, *, end: bool = False) -> Counter[Gram]:
+    words = clean_caption(caption).rstrip(".").replace(",", "").split() + ["</s>"] * end
     return Counter(tuple(words[i : i + n]) for n in range(1, ORDERS + 1) for i in range(len(words) - n + 1))
 
 

@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -26,9 +27,10 @@ from rsagent.training.question_types import expert_of
 from rsagent.training.scene_questions import Points, Question
 from rsagent.training.scene_store import SceneText, Thing
 
-Stage = Literal["base", "stage1", "stage2", "composer"]
+Stage = Literal["base", "stage1", "stage2", "composer", "critical"]
 AspectTexts = dict[str, str]
 _COUNTS = ("count", "quantity")
+_ASKED_SHARE = 0.15
 _PLACES = ("ab_position", "re_position")
 _FIELDS = {"theme": "theme", "object": "objects", "relation": "relations"}
 
@@ -101,20 +103,30 @@ class Corpus:
     def sample(self, index: int, stage: Stage) -> list[Row]:
         """The rows of the `index`-th sample of a stage."""
         rng = random.Random(f"{self.seed} {stage} {index}")
-        picture = self.draw_picture(rng)
+        if stage == "critical":  # its targets are the references, all of them
+            picture = self.draw_picture(rng)
+            return [replace(self._composer_row(picture, rng), targets=tuple(picture.captions))]
         if stage == "composer":
-            return [self._composer_row(picture, rng)]
+            return [self._composer_row(self.draw_picture(rng), rng)]
+        picture = self.draw_picture(rng, answers=True)
         if stage == "stage2":  # of some pictures an expert has nothing to say and was asked nothing
             return list(self._moe_rows(picture, rng)) or [self._whole_row(picture, rng)]
         return list(self._single_rows(picture, rng, stage)) or [self._caption_row(picture, rng, stage)]
 
-    def draw_picture(self, rng: random.Random) -> Picture:
-        """A scene with the chance `scene_share`, else a real picture of any style."""
+    @cached_property
+    def asked(self) -> list[Picture]:
+        """The real pictures that people asked something about: few, and all that is known of how people count and place."""
+        return [picture for pictures in self.pictures.values() for picture in pictures if picture.published]
+
+    def draw_picture(self, rng: random.Random, *, answers: bool = False) -> Picture:
+        """A scene with the chance `scene_share`, else a real picture; for `answers` rather one that people asked about."""
         styles = [style for style in self.pictures if style != "scenes" and self.pictures[style]]
         if not styles or (self.pictures.get("scenes") and rng.random() < self.scene_share):
             return rng.choice(self.pictures["scenes"])
+        if answers and self.asked and rng.random() < _ASKED_SHARE:
+            return rng.choice(self.asked)
         # a small data set is seen more often than its size says, a large one less
-        style = rng.choices(styles, [len(self.pictures[style]) ** 0.4 for style in styles])[0]
+        style = rng.choices(styles, [len(self.pictures[style]) ** 0.6 for style in styles])[0]
         return rng.choice(self.pictures[style])
 
     def _single_rows(self, picture: Picture, rng: random.Random, stage: Stage) -> Iterator[Row]:

@@ -87,6 +87,13 @@ class ComposerRecipe(StageRecipe):
     reports: Size = Field(default=4800, description="training views that the experts describe for it")
 
 
+class CriticalRecipe(StageRecipe):
+    """The composer on the scores of its own captions (self-critical training), after it has learnt from people's."""
+
+    captions: int = Field(default=4, ge=2, le=32, description="captions drawn an image; each is judged by the others")
+    plain: float = Field(default=0.2, ge=0, description="weight of the ordinary loss on people's captions beside the score's")
+
+
 class Recipe(_Part):
     """Everything about one checkpoint's training."""
 
@@ -108,6 +115,7 @@ class Recipe(_Part):
     stage1: StageRecipe
     stage2: StageRecipe
     composer: ComposerRecipe
+    critical: CriticalRecipe | None = None
 
     @model_validator(mode="after")
     def _one_encoder(self) -> Recipe:

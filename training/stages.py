@@ -32,6 +32,7 @@ from rsagent.prompts import load_prompts
 from rsagent.training.batches import Collator, Samples, Stores
 from rsagent.training.card import model_card, parameter_counts
 from rsagent.training.corpus import Corpus, Stage, answer_vocabulary, corpus_texts, read_corpus
+from rsagent.training.critical import CriticalCollator, CriticalTask, judges
 from rsagent.training.encoder import train_encoder
 from rsagent.training.features import feature_store
 from rsagent.training.fresh import fresh_network, load_or_train_tokenizer
@@ -115,6 +116,7 @@ def train_until(stage: Stage, recipe: Recipe, data: Path, out: Path, progress: P
         return out / "stage1.safetensors"
     train_stage2(network, recipe, material, out, resume=resume)
     train_composer(network, recipe, material, out, progress, resume=resume)
+    train_critical(network, recipe, material, out, progress, resume=resume)
     save_checkpoint(network, out / "checkpoint", card=model_card(recipe, network.config, parameter_counts(network)))
     return out / "checkpoint"
 
@@ -197,22 +199,48 @@ def train_composer(network: RSMoE, recipe: Recipe, material: Material, out: Path
     parts = nn.ModuleDict({"llm": network.llm})
     final = out / "composer.safetensors"
     if not final.exists():
-        corpus = replace(material.corpus, scene_share=recipe.composer.scene_share)
-        digest = hashlib.sha256((out / "stage2.safetensors").read_bytes()).hexdigest()[:16]
-        target = out / f"reports-{recipe.composer.reports}-{digest}.jsonl"
-        described = described_pictures(
-            corpus, network, material.stores, recipe.composer.reports, target,
-            lambda done, count: progress("reports", done, count),
-        )  # fmt: skip
-        network.router.requires_grad_(False)
-        network.vlm_encoder.requires_grad_(False)
-        network.llm.set_adapter(COMPOSER)
-        _train_only(network.llm, [COMPOSER])
+        corpus = _described(network, recipe, material, out, progress)
+        _train_the_composer(network)
         task = LanguageTask(network, "composer", [COMPOSER], len(material.answers))
-        told = replace(material, corpus=replace(corpus, pictures=described))
-        _run(task, "composer", recipe, recipe.composer, told, out, [COMPOSER], resume)
+        _run(task, "composer", recipe, recipe.composer, replace(material, corpus=corpus), out, [COMPOSER], resume)
         _write(parts, final)
     _read(parts, final)
+
+
+def train_critical(network: RSMoE, recipe: Recipe, material: Material, out: Path, progress: Progress, *, resume: bool) -> None:
+    """The composer on the scores of its own captions, where the recipe asks for it; leaves `out/critical.safetensors`."""
+    if recipe.critical is None:
+        return
+    parts = nn.ModuleDict({"llm": network.llm})
+    final = out / "critical.safetensors"
+    if not final.exists():
+        corpus = _described(network, recipe, material, out, progress)
+        corpus.pictures.pop("scenes")  # nobody wrote five captions of a rendered scene
+        _train_the_composer(network)
+        torch.manual_seed(recipe.seed)
+        task = CriticalTask(network, judges(corpus, material.corpus), recipe.critical.captions, recipe.critical.plain)
+        _run(task, "critical", recipe, recipe.critical, replace(material, corpus=corpus), out, [COMPOSER], resume)
+        _write(parts, final)
+    _read(parts, final)
+
+
+def _described(network: RSMoE, recipe: Recipe, material: Material, out: Path, progress: Progress) -> Corpus:
+    """The pictures that stage II's experts have described, or now describe."""
+    corpus = replace(material.corpus, scene_share=recipe.composer.scene_share)
+    digest = hashlib.sha256((out / "stage2.safetensors").read_bytes()).hexdigest()[:16]
+    target = out / f"reports-{recipe.composer.reports}-{digest}.jsonl"
+    described = described_pictures(
+        corpus, network, material.stores, recipe.composer.reports, target,
+        lambda done, count: progress("reports", done, count),
+    )  # fmt: skip
+    return replace(corpus, pictures=described)
+
+
+def _train_the_composer(network: RSMoE) -> None:
+    network.router.requires_grad_(False)
+    network.vlm_encoder.requires_grad_(False)
+    network.llm.set_adapter(COMPOSER)
+    _train_only(network.llm, [COMPOSER])
 
 
 def _add_adapters(network: RSMoE, names: Sequence[str], recipe: Recipe) -> None:
@@ -229,7 +257,7 @@ def _train_only(llm: nn.Module, adapters: Sequence[str]) -> None:
 
 
 def _run(
-    task: LanguageTask,
+    task: LanguageTask | CriticalTask,
     stage: Stage,
     recipe: Recipe,
     settings: StageRecipe,
@@ -264,7 +292,7 @@ def _run(
         seed=recipe.seed,
     )
     sizes = task.vlm_encoder.config
-    collator = Collator(
+    collator = (CriticalCollator if stage == "critical" else Collator)(
         material.stores, material.tokenizer, material.answers, recipe.network.experts, adapters,
         sizes.max_words, sizes.queries_side,
     )  # fmt: skip

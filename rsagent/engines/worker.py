@@ -16,8 +16,9 @@ from typing import Any
 
 from rsagent.errors import EngineError
 
-_WINDOW_S = 0.002  # how long the first of several requests waits for the others
-_MOST = 64
+_WINDOW_S = 0.003  # how long requests wait for another one after the last that came
+_PATIENCE_S = 0.05  # and how long the first of them waits at most
+_MOST = 96  # the three experts of 32 pictures
 
 Handler = Callable[[Sequence[Any]], Sequence[Any]]
 
@@ -79,12 +80,12 @@ class BatchWorker:
                 return
 
     def _gather(self) -> list[_Job | None]:
-        """The next job and whatever arrives within a moment of it."""
+        """The next job and those that follow close behind: pictures of one call come one by one, as the graph gets to them."""
         batch = [self._jobs.get()]
-        ends = time.monotonic() + _WINDOW_S
-        while None not in batch:
+        ends = time.monotonic() + _PATIENCE_S
+        while None not in batch and len(batch) < _MOST:
             try:
-                batch.append(self._jobs.get(timeout=max(0.0, ends - time.monotonic())))
+                batch.append(self._jobs.get(timeout=max(0.0, min(_WINDOW_S, ends - time.monotonic()))))
             except queue.Empty:
                 break
         return batch

@@ -92,7 +92,7 @@ def open_dataset(name: str, root: Path, split: str) -> DataSet:
     wanted = None if split == ALL else split
     reading = read_layout(about.name, home, wanted)
     items = reading.complete(wanted)
-    if not items and reading.problems:
+    if not reading.items and reading.problems:
         raise UserError(f"{home}: {reading.problems[0]}")
     if not items:
         there = sorted({item.split for item in read_layout(about.name, home).items})

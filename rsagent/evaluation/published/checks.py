@@ -105,7 +105,7 @@ def _check_one(name: str, home: Path, progress: Progress | None) -> Checked:
     notes = [*found.faults]
     if about.divided_here and isinstance(next(iter(found.items), None), LabelledImage):
         notes.append("no parts are published: a digest of the file name makes train, val and test")
-    counts = Counter(item.split for item in found.items)
+    counts = Counter(item.split for item in found.items if item.split in about.parts)
     return Checked(name, home, len(parts), dict(sorted(counts.items(), key=_part_order)), tuple(problems), tuple(notes))
 
 
@@ -121,9 +121,9 @@ def _counts(about: Published, found: AnyReading) -> list[str]:
             f"an extract: {listed.total():,} of {sum(about.splits.values()):,} {unit}, {images:,} of {about.images:,} images"
         ]
     problems = [
-        f"part {part}: {listed[part]:,} of {count:,} {unit}"
+        f"{'' if part == ALL else f'part {part}: '}{listed[part]:,} of {count:,} {unit}"
         if listed[part] < count
-        else f"part {part}: {listed[part]:,} {unit}, {count:,} are published"
+        else f"{'' if part == ALL else f'part {part}: '}{listed[part]:,} {unit}, {count:,} are published"
         for part, count in about.splits.items()
         if listed[part] != count
     ]
@@ -144,7 +144,8 @@ def _missing(found: AnyReading) -> list[str]:
     """Listed images that are not there."""
     names = list(dict.fromkeys(name for _, name in found.missing))
     outside = leaves_folder(names)
-    lost = [name for name in names if name not in set(outside)]
+    away = set(outside)
+    lost = [name for name in names if name not in away]
     return [
         *_some(outside, "listed name points outside its folder", "listed names point outside their folder"),
         *_some(lost, "listed image is missing", "listed images are missing"),
@@ -161,7 +162,8 @@ def _parts(about: Published, found: AnyReading, parts: Mapping[Path, set[str]]) 
     known = set(about.parts)
     strange = Counter(item.split for item in found.items if item.split not in known)
     lines = _some(problems, "image is listed in two parts", "images are listed in two parts")
-    lines += [f"part {part[:40]!r} is none of {', '.join(about.parts)}: {count:,} items" for part, count in strange.items()]
+    named = [f"{part[:40]!r} ({count:,})" for part, count in strange.items()]
+    lines += _some(named, "part is no published one", "parts are no published ones")
     if about.task == "caption":
         twice = [path.name for path, count in Counter(item.path for item in found.items).items() if count > 1]
         lines += _some(twice, "image is listed more than once", "images are listed more than once")

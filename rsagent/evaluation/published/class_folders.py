@@ -28,7 +28,7 @@ FOLDER_NAMES = {
     "eurosat": "EuroSAT_RGB",
 }
 """The folder of each data set; the split goes by it, whatever a copy's folder is called."""
-_DEEPER = ("Images", "2750", "12class_tif", "Google dataset of SIRI-WHU_earth_im_tiff")
+_DEEPER = ("Images", "12class_tif", "Google dataset of SIRI-WHU_earth_im_tiff")
 
 
 def class_root(home: Path) -> Path | None:

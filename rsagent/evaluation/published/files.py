@@ -62,7 +62,8 @@ class Reading(Generic[ItemT]):
 class ImageFolder:
     """The files of an image folder, listed once: ten thousand look-ups are quick, and no name leaves the folder.
 
-    A folder that is not there has no files. `names` holds plain files alone: no folders, no pipes, no broken links.
+    A folder that is not there has no files. `names` holds plain files alone: no folders, no pipes, no broken
+    links, and none of the hidden files that desktops leave behind.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -160,7 +161,7 @@ def _listed(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
     with reading(folder), os.scandir(folder) as found:
-        return [entry.name for entry in found if entry.is_file()]
+        return [entry.name for entry in found if not entry.name.startswith(".") and entry.is_file()]
 
 
 def _name(entry: os.DirEntry[str]) -> str:

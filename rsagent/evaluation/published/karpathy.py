@@ -68,7 +68,7 @@ def list_ucm(home: Path, *, drop_wrong: bool = True) -> Reading[CaptionedImage]:
     reading = _list(home, "dataset.json", "imgs", "ucm", ucm_class)
     wrong = [item for item in reading.items if item.split == "train" and item.path.name in UCM_WRONG_CAPTIONS]
     if wrong:
-        reading.faults.append(f"{len(wrong)} training images carry a caption of farmland and show something else")
+        reading.faults.append(f"training images with captions of farmland that show something else: {len(wrong)}")
     if drop_wrong:
         reading.items = [item for item in reading.items if item not in wrong]
     return reading
@@ -86,10 +86,10 @@ def list_rsicd(home: Path) -> Reading[CaptionedImage]:
     reading = _list(home, "dataset_rsicd.json", "RSICD_images", "rsicd", lambda name: themes.get(name) or _class_in_name(name))
     same = sum(item.distinct == 1 for item in reading.items)
     if same:
-        reading.faults.append(f"{same:,} images repeat one sentence five times")
+        reading.faults.append(f"images that repeat one sentence five times: {same:,}")
     wordless = sum(not has_words(text) for item in reading.items for text in item.captions)
     if wordless:
-        reading.faults.append(f"{wordless} captions hold no word")
+        reading.faults.append(f"captions without a word: {wordless}")
     return reading
 
 

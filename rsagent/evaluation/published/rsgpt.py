@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from rsagent.evaluation.published.files import Reading, image_folder, read_json
-from rsagent.evaluation.published.records import CaptionedImage, QuestionItem
+from rsagent.evaluation.published.records import CaptionedImage, QuestionItem, data_root
 
 
 class _Caption(BaseModel):
@@ -53,6 +53,11 @@ def list_rsicap(home: Path) -> Reading[CaptionedImage]:
     return reading
 
 
+def read_rsicap(root: Path | str | None = None) -> list[CaptionedImage]:
+    """RSICap: 2,585 crops of DOTA, one long caption each, all of it for training (RSIEval is its test)."""
+    return list_rsicap(data_root(root) / "RSICap").complete()
+
+
 def list_rsieval_captions(home: Path) -> Reading[CaptionedImage]:
     """RSIEval's captions, one an image; all of it is for testing."""
     source = home / "annotations.json"
@@ -83,5 +88,5 @@ def list_rsieval_questions(home: Path) -> Reading[QuestionItem]:
             else:
                 reading.items.append(QuestionItem(path, pair.question, pair.answer, pair.type, "test", "rsieval-vqa"))
     if empty:
-        reading.faults.append(f"{empty} {'question is' if empty == 1 else 'questions are'} empty and left out")
+        reading.faults.append(f"questions that are empty and left out: {empty}")
     return reading

@@ -65,8 +65,8 @@ class Line:
 
 
 def rsivqa_home(folder: Path) -> Path | None:
-    """The folder of the text files, where `folder` is it or its repository (RSIVQA/RSIVQA); None for neither."""
-    for home in (folder, folder / "RSIVQA"):
+    """The folder of the text files, where `folder` is it or a clone of the repository (RSIVQA/RSIVQA); None for neither."""
+    for home in (folder, folder / folder.name):
         if any((home / source.file).is_file() for source in _SOURCES):
             return home
     return None
@@ -100,12 +100,13 @@ def list_rsivqa(home: Path, *, drop_faulty: bool = True) -> Reading[QuestionItem
             folders[source.home] = image_folder(place, source.images), caption_splits(place)
         files, splits = folders[source.home]
         if not files.names:
-            absent[f"{source.home}/{source.images}"] = absent.get(f"{source.home}/{source.images}", 0) + _count(
-                home / source.file
-            )
+            named = f"{source.home}/{source.images}"
+            absent[named] = absent.get(named, 0) + len(read_lines(texts / source.file))
             continue
         _read_source(reading, texts / source.file, files, splits, drop_faulty)
-    reading.problems += [f"no images in ../{place}: {count:,} questions cannot be asked" for place, count in absent.items()]
+    reading.problems += [
+        f"no images in ../{place}; questions that cannot be asked: {count:,}" for place, count in absent.items()
+    ]
     reading.folders = [files for files, _ in folders.values() if files.names]
     _note_faulty(reading, drop_faulty)
     return reading
@@ -158,18 +159,14 @@ def _read_source(
             faulty = is_faulty_question(line.question)
             reading.items.append(QuestionItem(path, line.question, line.answer, kind, part, _NAME, faulty))
     if unreadable:
-        reading.problems.append(f"{source.name}: {unreadable:,} lines are not image:question?answer")
+        reading.problems.append(f"{source.name}: lines that are not image:question?answer: {unreadable:,}")
     if untyped:
-        reading.problems.append(f"{source.name}: {untyped:,} questions are of no known type and left out")
+        reading.problems.append(f"{source.name}: questions of no known type, left out: {untyped:,}")
 
 
 def _note_faulty(reading: Reading[QuestionItem], drop: bool) -> None:
     faulty = sum(item.faulty for item in reading.items)
     if faulty:
-        reading.faults.append(f"{faulty:,} questions name no object")
+        reading.faults.append(f"questions that name no object: {faulty:,}")
     if drop:
         reading.items = [item for item in reading.items if not (item.faulty and item.split == "train")]
-
-
-def _count(source: Path) -> int:
-    return len(read_lines(source))

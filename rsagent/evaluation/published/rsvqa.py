@@ -94,9 +94,7 @@ def list_rsvqa(home: Path, resolution: Resolution, split: str | None = None) -> 
             else:
                 reading.items.append(QuestionItem(path, row["question"], answer, row["type"], part, dataset))
         if unanswered:
-            reading.problems.append(
-                f"{part}: {unanswered:,} questions have no answer; questions and answers are not of one archive"
-            )
+            reading.problems.append(f"part {part}: questions without an answer: {unanswered:,}; are both files of one archive?")
     return reading
 
 

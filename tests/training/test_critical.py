@@ -1,0 +1,89 @@
+"""The composer learns from the score of its own captions, and nothing else moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rsagent.training.consensus import Scorer
+from rsagent.training.critical import CriticalCollator, CriticalTask
+from rsagent.training.fresh import fresh_network
+from rsagent.training.recipe import CriticalRecipe, Recipe
+from rsagent.training.stages import Material, train_base, train_composer, train_critical, train_stage1, train_stage2
+
+pytest.importorskip("accelerate", reason="needs pip install 'rsagent[train]'")
+
+REFERENCES = ["two barges lie at a quay", "two barges lie at a long quay", "barges lie at the quay"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_a_whole_sentence_scores_more_than_one_that_breaks_off() -> None:
+    judge = Scorer([REFERENCES, ["a herd of sheds", "some sheds by a lane"], ["snow on a ridge"]])
+    whole, broken, other = judge.scores(
+        [("two barges lie at a quay", True), ("two barges lie at a quay", False), ("snow on a ridge", True)], REFERENCES
+    )
+    assert 10 >= whole > broken > other >= 0
+
+
+def test_words_nobody_used_are_rare_and_do_no_harm() -> None:
+    assert Scorer([REFERENCES]).scores([("zzz", True), ("", False)], REFERENCES) == [pytest.approx(0, abs=1.0), 0.0]
+
+
+def test_the_stage_moves_the_composer_alone(tiny_recipe: Recipe, material: Material, tmp_path: Path) -> None:
+    run = tiny_recipe.base.model_copy(update={"samples": 8, "batch": 4, "lr": 1e-2})
+    composer = tiny_recipe.composer.model_copy(update={"samples": 8, "batch": 4, "lr": 1e-2})
+    recipe = tiny_recipe.model_copy(update={"base": run, "stage1": run, "stage2": run, "composer": composer})
+    recipe = recipe.model_copy(update={"critical": CriticalRecipe(samples=8, batch=4, lr=1e-2, captions=2)})
+    network = fresh_network(recipe, material.tokenizer, ["ucm", "rsicd"])
+    for stage in (train_base, train_stage1, train_stage2):
+        stage(network, recipe, material, tmp_path, resume=False)
+    train_composer(network, recipe, material, tmp_path, lambda *_: None, resume=False)
+    train_critical(network, recipe, material, tmp_path, lambda *_: None, resume=False)
+    before, after = load_file(tmp_path / "composer.safetensors"), load_file(tmp_path / "critical.safetensors")
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert before.keys() == after.keys() and moved and all(".composer." in name for name in moved)
+    assert "lora_B" in "".join(moved)
+
+
+def test_what_scores_more_becomes_likelier(tiny_recipe: Recipe, material: Material) -> None:
+    """One picture, again and again: the mean score of what is drawn rises."""
+    torch.manual_seed(0)
+    network = fresh_network(tiny_recipe, material.tokenizer, ["ucm"])
+    corpus = material.corpus
+    picture = corpus.pictures["ucm"][0]
+    picture.reports.append((picture.images[0], {"theme": "a harbour", "object": "boats", "relation": ""}))
+    try:
+        (row,) = type(corpus)({"ucm": [picture]}, corpus.prompts, corpus.experts, 0.0, seed=0).sample(0, "critical")
+    finally:
+        picture.reports.clear()
+    assert set(row.targets) == set(picture.captions)
+    judges = {row.instruction: Scorer([p.captions for p in corpus.pictures["ucm"]])}
+    task = CriticalTask(network, judges, captions=8, plain=1.0)
+    sizes = network.config.vlm_encoder
+    collator = CriticalCollator(material.stores, material.tokenizer, [], [], [], sizes.max_words, sizes.queries_side)
+    optimizer = torch.optim.AdamW(network.llm.parameters(), lr=1e-2)
+    seen: list[float] = []
+    for _ in range(30):
+        output = task(**collator([[row]]))
+        optimizer.zero_grad()
+        output["loss"].backward()
+        optimizer.step()
+        seen.append(float(output["score"]))
+    assert sum(seen[-5:]) > sum(seen[:5]) + 5
+
+
+def test_without_a_critical_part_nothing_is_written(tiny_recipe: Recipe, material: Material, tmp_path: Path) -> None:
+    assert tiny_recipe.critical is None
+    train_critical(None, tiny_recipe, material, tmp_path, lambda *_: None, resume=False)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
