@@ -45,6 +45,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="what to measure")
     parser.add_argument("--count", type=int, default=20, help="kills")
+    parser.add_argument("--longest-s", type=float, default=1.5, help="seconds until a kill, at most; more on a busy machine")
     parser.add_argument("--images", type=int, default=2000, help="images of cost and page")
     parser.add_argument("--engine-ms", type=float, default=65.0, help="what the engine takes for an image, for cost")
     chosen = parser.parse_args()
@@ -126,22 +127,24 @@ def kill(folder: Path, chosen: argparse.Namespace) -> bool:
     asyncio.run(evaluate(toy, folder / "whole", Logged(folder / "whole.log", pace=0.02)))
     whole = result_of(folder / "whole")
     killed = asked_again = unequal = runs = 0
+    there: list[int] = []  # replies that were kept when a process was killed
     while killed < chosen.count:
         path, log = folder / f"run{runs}", folder / f"run{runs}.log"
         runs += 1
         while True:
             held = held_by(path)
             seen = len(log.read_text().splitlines()) if log.exists() else 0
-            ended = start_and_kill(toy, path, log, rng.uniform(0.05, 1.5) if killed < chosen.count else None)
+            ended = start_and_kill(toy, path, log, rng.uniform(0.05, chosen.longest_s) if killed < chosen.count else None)
             asked = log.read_text().splitlines()[seen:] if log.exists() else []
             asked_again += len(held.intersection(asked))
             if ended:
                 break
             killed += 1
+            there.append(len(held_by(path)))
         unequal += result_of(path) != whole
     print(
         f"kill -9, n = {killed} moments in {runs} runs of {len(toy.items)} questions: {asked_again} asked again "
-        f"that were there, {unequal} runs end unlike the uninterrupted one"
+        f"that were there, {unequal} runs end unlike the uninterrupted one; replies there at the kills: {there}"
     )
     return not asked_again and not unequal
 
