@@ -39,6 +39,10 @@ class ServerAway(EngineError):
     """A server of experts is not reachable, not ready or went away: the same request may well succeed later."""
 
 
+class ServerLost(ServerAway):
+    """A server went away while it worked on the request, which may be why."""
+
+
 class AllExpertsFailed(EngineError):
     """No expert gave a report, so there is nothing to compose."""
 

@@ -74,10 +74,12 @@ def tiny_recipe() -> Recipe:
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint folder with untrained weights that are loud enough to see, ask and say different things.
+    """A checkpoint folder with untrained weights. Read it, never write into it: all tests share it."""
+    return untrained_checkpoint(tiny_recipe, tmp_path_factory.mktemp("tiny") / "checkpoint")
 
-    Read it, never write into it: all tests share it.
-    """
+
+def untrained_checkpoint(recipe: Recipe, folder: Path) -> Path:
+    """Write a checkpoint whose random weights are loud enough to see, ask and say different things."""
     import torch
     from peft import LoraConfig, get_peft_model
 
@@ -87,14 +89,13 @@ def tiny_checkpoint(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactor
     from rsagent.training.stages import LLM_TARGETS
 
     words = [*SENTENCES, *load_prompts().styles.values()] * 3
-    network = fresh_network(tiny_recipe, train_tokenizer(words, tiny_recipe.network.vocabulary), ["ucm", "rsicd"])
+    network = fresh_network(recipe, train_tokenizer(words, recipe.network.vocabulary), ["ucm", "rsicd"])
     torch.manual_seed(1)
-    lora = LoraConfig(r=tiny_recipe.network.lora_rank, target_modules=LLM_TARGETS, task_type="CAUSAL_LM")
+    lora = LoraConfig(r=recipe.network.lora_rank, target_modules=LLM_TARGETS, task_type="CAUSAL_LM")
     network.llm = get_peft_model(network.llm, lora, adapter_name=ADAPTERS[0])
     for name in ADAPTERS[1:]:
         network.llm.add_adapter(name, lora)
     _make_loud(network)
-    folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
     save_checkpoint(network, folder, half=False)
     return folder
 

@@ -39,7 +39,7 @@ def serve(
     """Serve a checkpoint's experts. Runs until Ctrl-C; what stands after -- goes to SGLang."""
     from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest
     from rsagent.serving.sglang import launch
-    from rsagent.serving.sglang.checks import check_checkpoint
+    from rsagent.serving.sglang.checks import check_checkpoint, check_cpu
     from rsagent.serving.sglang.prepare import cache_folder, prepare
     from rsagent.settings import Settings
 
@@ -50,6 +50,8 @@ def serve(
     folder = Path(settings.checkpoint) if settings.checkpoint else EMBEDDED
     servable = check_checkpoint(folder)
     chosen = launch.Options(launch.find_python(settings.sglang_python), host, port, _device(device), dtype, tp, dp, further)
+    if chosen.device == "cpu":
+        check_cpu(servable, tp)
     if not only_print:
         launch.check_version(chosen.python)
     digest = checkpoint_digest(folder)

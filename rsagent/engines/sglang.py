@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rsagent.engines.local import LocalEngine
 from rsagent.engines.sglang_client import ExpertServer, need_httpx, wait_until
-from rsagent.errors import EngineError, ServerAway, SettingsError
+from rsagent.errors import EngineError, ServerAway, ServerLost, SettingsError
 from rsagent.imagery import MAX_PIXELS, ImageSource
 from rsagent.model.checkpoint import EMBEDDED, adapter_names
 from rsagent.prompts import Prompts
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 IN_FLIGHT = 128
 """Requests that one server gets at a time; further ones wait in this process."""
+
+_MOST_LOSSES = 5
+"""Servers that a request may lose without a word in between: one that ends every server is not asked for ever."""
 
 
 class SGLangEngine:
@@ -154,16 +157,19 @@ class SGLangEngine:
             raise EngineError(f"the checkpoint has no expert '{prompt.expert}': {', '.join(sorted(self._adapters))}")
         prefix = await self._eyes.prefix(prompt)
         writing = _Writing(self._eyes.network.tokenizer, prompt)
-        ends = time.monotonic() + self._patience_s
+        ends, losses = time.monotonic() + self._patience_s, 0
         while not writing.done:
             server = await self._choose(prompt.digest, ends)
             try:
                 async with aclosing(self._ask(server, prompt, prefix, writing)) as pieces:
                     async for piece in pieces:
                         yield piece
-                        ends = time.monotonic() + self._patience_s
+                        ends, losses = time.monotonic() + self._patience_s, 0
             except ServerAway as error:
-                server.lost()
+                server.lost(str(error))
+                losses += isinstance(error, ServerLost)
+                if losses >= _MOST_LOSSES:
+                    raise EngineError(f"{error}, {losses} times with this request: look at the server's output") from error
                 if time.monotonic() >= ends:
                     raise EngineError(f"{error} (asked again for {self._patience_s:g} s)") from error
 
@@ -178,7 +184,7 @@ class SGLangEngine:
         """The server for an image: its own, else the next in its order that is not away, else the first that comes back."""
         if self._closed:
             raise EngineError("the sglang engine is closed: make a new one")
-        order = sorted(self._servers, key=lambda server: hashlib.sha256(f"{server.url} {digest}".encode()).digest())
+        order = self._order(digest)
         for server in order:
             if not server.away:
                 return server
@@ -195,7 +201,11 @@ class SGLangEngine:
             if not server.away:
                 return server
         there = "the server is" if len(order) == 1 else "all servers are"
-        raise EngineError(f"{there} away for {self._patience_s:g} s: {', '.join(server.url for server in order)}")
+        raise EngineError(f"{there} away for {self._patience_s:g} s: {'; '.join(server.why for server in order)}")
+
+    def _order(self, digest: str) -> list[ExpertServer]:
+        """The servers as an image prefers them, the same for every client of these addresses."""
+        return sorted(self._servers, key=lambda server: hashlib.sha256(f"{server.url} {digest}".encode()).digest())
 
     async def _ask(
         self, server: ExpertServer, prompt: ExpertPrompt, prefix: Tensor, writing: _Writing
@@ -208,7 +218,7 @@ class SGLangEngine:
         sampling: dict[str, Any] = {"json_schema": prompt.json_schema} if prompt.json_schema else {}
         body: dict[str, Any] = {
             "input_ids": [*writing.read, *known],
-            "image_data": _packed(prefix, server.serves.dtype),
+            "image_data": packed(prefix, server.serves.dtype, self._eyes.checkpoint),
             "lora_path": prompt.expert,
             "sampling_params": {
                 "temperature": 0.0,
@@ -263,12 +273,12 @@ class _Writing:
         return piece
 
 
-def _packed(prefix: Tensor, dtype: str) -> str:
-    """The prefix in the server's own number type, so that it is rounded once; float16 where that is unknown."""
+def packed(prefix: Tensor, dtype: str, checkpoint: str = "") -> str:
+    """The prefix `(tokens, llm_dim)` in the server's own number type, so that it is rounded once; else in float16."""
     import torch
 
     types = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     kind = dtype if dtype in types else "float16"
     numbers = prefix.detach().to("cpu", types.get(kind, torch.float16)).contiguous()
     rows, width = numbers.shape
-    return pack(numbers.view(torch.uint8).numpy().tobytes(), kind, rows, width)
+    return pack(numbers.view(torch.uint8).numpy().tobytes(), kind, rows, width, checkpoint)

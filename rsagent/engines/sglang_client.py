@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from rsagent.errors import EngineError, MissingExtra, ServerAway
+from rsagent.errors import EngineError, MissingExtra, ServerAway, ServerLost
 from rsagent.serving.sglang import ARCHITECTURE
 from rsagent.serving.sglang import http as plain
 
@@ -34,7 +34,7 @@ class Serves:
 
 
 class ExpertServer:
-    """One server. `serves` is known after `check`; from `lost` until it answers again `away` is set."""
+    """One server. `serves` is known after `check`; from `lost` until it answers again `away` is set, and `why` says why."""
 
     def __init__(self, url: str, digest: str, *, timeout_s: float, in_flight: int) -> None:
         """A client for `url`, which must serve the checkpoint of this digest.
@@ -54,6 +54,7 @@ class ExpertServer:
         self._there = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
         self._trouble: EngineError | None = None
+        self.why = ""
         self._in_flight = in_flight
         self._client: httpx.AsyncClient | None = None
 
@@ -82,9 +83,9 @@ class ExpertServer:
             str(info.get("dtype")),
         )
 
-    def lost(self) -> None:
+    def lost(self, why: str) -> None:
         """Note that the server went away, and look after it until it is back."""
-        self.away = True
+        self.away, self.why = True, why
         self._there.clear()
         if self._watcher is None or self._watcher.done():
             self._watcher = asyncio.create_task(self._watch())
@@ -98,7 +99,7 @@ class ExpertServer:
         await self._there.wait()
         if self._trouble is not None:
             trouble = self._trouble
-            self.lost()  # somebody may put it right
+            self.lost(str(trouble))  # somebody may put it right
             raise EngineError(str(trouble)) from trouble
 
     async def _watch(self) -> None:
@@ -141,7 +142,7 @@ class ExpertServer:
                         if done:
                             return
                 running = False
-                raise ServerAway(f"{self.url} stopped in the middle of an answer")
+                raise ServerLost(f"{self.url} stopped in the middle of an answer")
             except httpx.ReadTimeout as error:
                 raise EngineError(f"{self.url} has the request but said nothing for {self._timeout_s:g} s") from error
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
@@ -149,7 +150,7 @@ class ExpertServer:
                 raise plain.unreachable(self.url, str(error) or "it does not accept connections") from error
             except httpx.TransportError as error:
                 running = False
-                raise ServerAway(f"{self.url} went away: {str(error) or type(error).__name__}") from error
+                raise ServerLost(f"{self.url} went away: {str(error) or type(error).__name__}") from error
             finally:
                 if running:  # nobody waits for it any more
                     await self._abort(rid)

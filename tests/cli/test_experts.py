@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from rsagent.model.checkpoint import EMBEDDED
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -13,10 +20,8 @@ def cache(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
 
 
-def test_print_gives_a_whole_command_without_sglang(cli, tiny_checkpoint):
-    outcome = cli(
-        "experts", "serve", tiny_checkpoint, "--print", "--device", "cpu", "--python", "/env/python", "--", "--seed", 3
-    )
+def test_print_gives_a_whole_command_without_sglang(cli):
+    outcome = cli("experts", "serve", EMBEDDED, "--print", "--device", "cpu", "--python", "/env/python", "--", "--seed", 3)
     assert outcome.exit_code == 0
     line = shlex.split(outcome.stdout)
     assert line[0] == "env" and "/env/python" in line and line[-2:] == ["--seed", "3"]
@@ -30,8 +35,23 @@ def test_arguments_for_sglang_need_no_folder_before_them(cli):
 
 
 def test_serving_needs_the_right_sglang(cli, tiny_checkpoint):
-    outcome = cli("experts", "serve", tiny_checkpoint, "--device", "cpu", "--python", "/nowhere/python")
+    outcome = cli("experts", "serve", tiny_checkpoint, "--device", "cuda", "--python", "/nowhere/python")
     assert outcome.exit_code == 2 and "/nowhere/python cannot be run" in outcome.stderr
+
+
+def test_a_full_disk_is_named_and_leaves_nothing_behind(place, tmp_path):
+    """A limit on the size of files stands in for a full disk."""
+    code = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); from rsagent.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "experts", "serve", str(EMBEDDED), "--print", "--device", "cpu"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    outcome = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 1 and "cannot prepare" in outcome.stderr and outcome.stderr.count("\n") == 1
+    assert not list((place / "cache").rglob("config.json"))
+
+
+def test_an_llm_that_only_a_gpu_could_serve(cli, tiny_checkpoint):
+    outcome = cli("experts", "serve", tiny_checkpoint, "--print", "--device", "cpu")
+    assert outcome.exit_code == 2 and "cannot be served on a CPU" in outcome.stderr
 
 
 def test_no_checkpoint(cli):

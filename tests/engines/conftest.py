@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from rsagent.engines.sglang import SGLangEngine
+from rsagent.model.checkpoint import checkpoint_digest
+from tests.engines.pretender import Pretender, connect
 
 if TYPE_CHECKING:
     from rsagent.model.network import RSMoE
@@ -30,3 +35,18 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         pixels = np.random.default_rng(index).integers(0, 256, (40 + index, 60, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{index}.png")
     return sorted(folder.iterdir())
+
+
+@pytest.fixture
+async def server(tiny_checkpoint: Path) -> AsyncIterator[Pretender]:
+    server = Pretender(checkpoint_digest(tiny_checkpoint))
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def engine(server: Pretender, tiny_checkpoint: Path) -> AsyncIterator[SGLangEngine]:
+    engine = await connect(server.url, tiny_checkpoint)
+    yield engine
+    await engine.close()

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,10 @@ from rsagent.serving.sglang import launch
 from rsagent.serving.sglang.checks import check_checkpoint
 from rsagent.serving.sglang.child import Server
 from rsagent.serving.sglang.prepare import prepare
+from tests.conftest import untrained_checkpoint
+
+if TYPE_CHECKING:
+    from rsagent.training.recipe import Recipe
 
 READY_S = 1200.0  # half a minute on a quiet machine
 
@@ -66,9 +71,31 @@ def shipped(server_python: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(scope="session")
-def untrained(server_python: str, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A server of a random Llama with random adapters."""
-    yield from _running(tiny_checkpoint, server_python, tmp_path_factory.mktemp("untrained"))
+def random_llama(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with a random Llama and random adapters, its MLP of a width that SGLang takes on a CPU."""
+    network = tiny_recipe.network.model_copy(update={"llm_mlp": 64})
+    return untrained_checkpoint(
+        tiny_recipe.model_copy(update={"network": network}), tmp_path_factory.mktemp("random") / "checkpoint"
+    )
+
+
+@pytest.fixture(scope="session")
+def untrained(server_python: str, random_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server of the random Llama, which never ends a text by itself."""
+    yield from _running(random_llama, server_python, tmp_path_factory.mktemp("untrained"))
+
+
+@pytest.fixture(scope="module")
+def cramped(server_python: str, random_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Another server of the random Llama, with memory for a thousand tokens."""
+    small = ("--max-total-tokens", "1024")
+    yield from _running(random_llama, server_python, tmp_path_factory.mktemp("cramped"), extra=small)
+
+
+@pytest.fixture(scope="module")
+def copies(server_python: str, random_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server with two copies of the random Llama behind one address."""
+    yield from _running(random_llama, server_python, tmp_path_factory.mktemp("copies"), dp=2)
 
 
 @pytest.fixture(scope="session")
@@ -94,8 +121,8 @@ def port() -> int:
     return free_port()
 
 
-def _running(checkpoint: Path, python: str, folder: Path) -> Iterator[Running]:
-    options = launch.Options(python, port=free_port(), device="cpu")
+def _running(checkpoint: Path, python: str, folder: Path, **given: Any) -> Iterator[Running]:
+    options = launch.Options(python, port=free_port(), device="cpu", **given)
     running = Running(checkpoint, options, folder / "server.log")
     try:
         running.start()

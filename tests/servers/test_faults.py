@@ -1,53 +1,27 @@
-"""What a real server does with requests that are wrong, with clients that leave, with adapters that come and go, and killed."""
+"""What a real server does with requests that are wrong, with adapters that come and go, and what we do when it is killed."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-import signal
 import subprocess
 import sys
-import time
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
-from rsagent.engines.sglang import SGLangEngine, _packed
+from rsagent.cli.main import app
+from rsagent.engines.sglang import packed
 from rsagent.errors import EngineError
 from rsagent.model.checkpoint import EMBEDDED
-from rsagent.prompts import load_prompts
-from rsagent.schemas import ExpertPrompt
-from rsagent.serving.sglang.http import ask, is_healthy
+from rsagent.serving.sglang.http import ask
+from tests.servers.clients import connect, first_prompt, good_body, listen, wait_until_idle
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-async def connect(running: Any, **options: Any) -> SGLangEngine:
-    given = {"timeout_s": 120.0, "patience_s": 300.0, **options}
-    return await asyncio.to_thread(SGLangEngine.load, running.url, running.checkpoint, **given)
-
-
-async def listen(engine: Any, prompt: ExpertPrompt) -> str:
-    return "".join([piece async for piece in engine.generate(prompt)])
-
-
-async def first_prompt(engine: Any, picture: Path, tokens: int = 24) -> ExpertPrompt:
-    facts = await engine.prepare(picture)
-    written = await engine.route(facts.sha256, load_prompts().caption_instruction("detailed"), "caption")
-    return written[0].model_copy(update={"max_tokens": tokens})
-
-
-async def good_body(engine: SGLangEngine, prompt: ExpertPrompt) -> dict[str, Any]:
-    tokens = engine._eyes.network.tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
-    return {
-        "input_ids": [*tokens, engine._eyes.network.tokenizer.bos_token_id],
-        "image_data": _packed(await engine._eyes.prefix(prompt), "float32"),
-        "lora_path": prompt.expert,
-        "sampling_params": {"temperature": 0, "max_new_tokens": 8},
-    }
 
 
 def _with(head: str, new: str):
@@ -61,6 +35,7 @@ WRONG = [
     (lambda body: {"image_data": body["image_data"][:-4]}, "another length"),
     (lambda body: {"image_data": body["image_data"][:-4] + "!!!!"}, "no base64"),
     (lambda body: {"image_data": body["image_data"].replace("shape=44x", "shape=9000x")}, "9000 rows"),
+    (_with(";base64", f";checkpoint={'0' * 64};base64"), "of another checkpoint (000000000000) than the one served"),
     (lambda body: {"image_data": "iVBORw0KGgo="}, "must be embeddings"),
     (lambda body: {"image_data": [body["image_data"]] * 2}, "only image, not 2"),
     (lambda body: {"lora_path": "weather"}, "never been loaded: weather"),
@@ -90,32 +65,10 @@ async def test_numbers_that_are_not_finite_are_refused(shipped: Any, pictures: l
     engine = await connect(shipped)
     prompt = await first_prompt(engine, pictures[0])
     prefix = await engine._eyes.prefix(prompt)
-    body = {**await good_body(engine, prompt), "image_data": _packed(prefix * float("nan"), "float32")}
+    body = {**await good_body(engine, prompt), "image_data": packed(prefix * float("nan"), "float32")}
     async with httpx.AsyncClient(timeout=60) as client:
         answer = await client.post(f"{shipped.url}/generate", json=body)
     assert answer.status_code == 400 and "not finite" in answer.text
-    await engine.close()
-
-
-def requests_running(url: str) -> int:
-    """How many requests the server holds, running and waiting."""
-    loads = ask(url, "/v1/loads")["loads"]
-    return sum(int(load["num_running_reqs"]) + int(load["num_waiting_reqs"]) for load in loads)
-
-
-async def test_clients_that_leave_leave_nothing_running(untrained: Any, pictures: list[Path]):
-    engine = await connect(untrained)
-    prompt = await first_prompt(engine, pictures[0], tokens=400)  # this LLM never ends by itself
-
-    async def leave() -> None:
-        async with aclosing(engine.generate(prompt)) as pieces:
-            await anext(pieces)
-
-    await asyncio.gather(*(leave() for _ in range(8)))
-    ends = time.monotonic() + 10
-    while (left := await asyncio.to_thread(requests_running, untrained.url)) and time.monotonic() < ends:
-        await asyncio.sleep(0.2)
-    assert left == 0
     await engine.close()
 
 
@@ -137,6 +90,49 @@ async def test_adapters_come_and_go(shipped: Any, pictures: list[Path]):
     await engine.close()
 
 
+def test_the_commands_for_a_running_server(shipped: Any, tmp_path: Path):
+    def experts(*arguments: object) -> Any:
+        return CliRunner().invoke(app, ["experts", *map(str, arguments), "--url", shipped.url])
+
+    outcome = experts("status", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    [state] = json.loads(outcome.stdout)
+    assert state["healthy"] and state["same_checkpoint"] and state["version"] == "0.5.23"
+    assert set(state["adapters"]) == {folder.name for folder in (EMBEDDED / "experts").iterdir()}
+    assert experts("load", "further", EMBEDDED / "experts" / "object").exit_code == 0
+    assert "adapter further" in experts("status").stdout
+    again = experts("load", "further", EMBEDDED / "experts" / "object")
+    assert again.exit_code == 1 and "further" in again.stderr and "Traceback" not in again.stderr
+    assert experts("unload", "further").exit_code == 0 and "further" not in experts("status").stdout
+    nowhere = experts("load", "nothing", tmp_path / "nothing")  # perhaps it is on the server's machine; it is not
+    assert nowhere.exit_code == 1 and "nothing" in nowhere.stderr
+
+
+async def test_an_adapter_that_is_unloaded_in_the_middle_finishes_what_it_began(untrained: Any, pictures: list[Path]):
+    engine = await connect(untrained)
+    prompt = await first_prompt(engine, pictures[0], tokens=120)
+    expected = await listen(engine, prompt)
+    turns = asyncio.gather(*(listen(engine, prompt) for _ in range(4)))
+    await asyncio.sleep(0.3)
+    await asyncio.to_thread(ask, untrained.url, "/unload_lora_adapter", {"lora_name": prompt.expert})
+    assert await turns == [expected] * 4
+    assert await listen(engine, prompt) == expected  # the server loads it again
+    await engine.close()
+
+
+async def test_a_server_killed_in_the_middle_for_good_ends_the_turn_with_a_named_error(untrained: Any, pictures: list[Path]):
+    engine = await connect(untrained, patience_s=2.0)
+    prompt = await first_prompt(engine, pictures[0], tokens=400)
+    turn = asyncio.create_task(listen(engine, prompt))
+    await asyncio.sleep(0.5)
+    await asyncio.to_thread(untrained.stop, 0.0)
+    with pytest.raises(EngineError, match=f"away for 2 s: .*{untrained.url}"):
+        await asyncio.wait_for(turn, 30)
+    await asyncio.to_thread(untrained.start)
+    assert await wait_until_idle(untrained.url) == 0
+    await engine.close()
+
+
 async def test_a_server_killed_under_load_and_started_again_loses_nothing(untrained: Any, pictures: list[Path]):
     engine = await connect(untrained, timeout_s=300.0)
     prompt = await first_prompt(engine, pictures[0], tokens=60)
@@ -147,45 +143,6 @@ async def test_a_server_killed_under_load_and_started_again_loses_nothing(untrai
     await asyncio.to_thread(untrained.start)
     assert await asked == [expected] * 40
     await engine.close()
-
-
-def test_a_killed_parent_leaves_no_server(server_python: str, port: int, tmp_path: Path):
-    command = [sys.executable, "-m", "rsagent", "experts", "serve", "--python", server_python, "--port", str(port)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with (tmp_path / "serve.log").open("w") as log:
-        parent = subprocess.Popen([*command, "--device", "cpu"], env=environment, stderr=log, cwd=tmp_path)
-        ends = time.monotonic() + 600
-        while not is_healthy(f"http://127.0.0.1:{port}") and time.monotonic() < ends:
-            assert parent.poll() is None, (tmp_path / "serve.log").read_text()
-            time.sleep(0.5)
-        children = _descendants(parent.pid)
-        assert len(children) >= 3  # front, scheduler, detokenizer
-        parent.send_signal(signal.SIGKILL)
-        parent.wait()
-    ends = time.monotonic() + 15
-    while (left := [child for child in children if _runs(child)]) and time.monotonic() < ends:
-        time.sleep(0.2)
-    assert not left
-    assert "ready: rsagent caption" in (tmp_path / "serve.log").read_text()
-
-
-def _descendants(pid: int) -> list[int]:
-    found: list[int] = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
-                child = int(stat.parent.name)
-                found += [child, *_descendants(child)]
-        except (OSError, ValueError):
-            continue
-    return found
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_the_printed_command_is_one_that_the_servers_parser_accepts(server_python: str):

@@ -12,28 +12,11 @@ import pytest
 
 from rsagent import RSAgent
 from rsagent.engines.local import LocalEngine
-from rsagent.engines.sglang import SGLangEngine, _packed
+from rsagent.engines.sglang import SGLangEngine, packed
 from rsagent.errors import EngineError
-from rsagent.prompts import load_prompts
-from rsagent.schemas import ExpertPrompt
+from tests.servers.clients import connect, listen, prompts_of
 
 QUESTION = "how many red lorries are there ?"
-
-
-async def connect(running: Any, **options: Any) -> SGLangEngine:
-    given = {"timeout_s": 120.0, "patience_s": 300.0, **options}
-    return await asyncio.to_thread(SGLangEngine.load, running.url, running.checkpoint, **given)
-
-
-async def listen(engine: Any, prompt: ExpertPrompt) -> list[str]:
-    return [piece async for piece in engine.generate(prompt)]
-
-
-async def prompts_of(engine: Any, picture: Path, instruction: str = "", tokens: int = 24) -> list[ExpertPrompt]:
-    facts = await engine.prepare(picture)
-    instruction = instruction or load_prompts().caption_instruction("detailed")
-    written = await engine.route(facts.sha256, instruction, "caption")
-    return [prompt.model_copy(update={"max_tokens": tokens}) for prompt in written]
 
 
 @pytest.mark.parametrize("which", ["shipped", "untrained"])
@@ -92,7 +75,7 @@ async def test_text_instead_of_tokens_is_read_as_the_experts_were_trained(shippe
     engine = await connect(shipped)
     prompt = (await prompts_of(engine, pictures[0]))[0]
     expected = "".join(await listen(engine, prompt))
-    image = _packed(await engine._eyes.prefix(prompt), "float32")
+    image = packed(await engine._eyes.prefix(prompt), "float32")
     body = {"text": prompt.text, "image_data": image, "lora_path": prompt.expert}
     body["sampling_params"] = {"temperature": 0, "max_new_tokens": prompt.max_tokens}
     async with httpx.AsyncClient(timeout=60) as client:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsagent.errors import CheckpointError, EngineError, ServerAway, SettingsError
-from rsagent.model.checkpoint import checkpoint_digest
+from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest
 from rsagent.serving.sglang import checks, http, launch, prepare
 from rsagent.serving.sglang.child import Server, check_port
 from rsagent.serving.sglang.plugin.rsagent_sglang.wire import BYTES, pack, unpack
@@ -86,6 +86,13 @@ def test_an_llm_that_cannot_be_served_is_refused(copy: Path):
         checks.check_checkpoint(copy)
 
 
+def test_an_mlp_that_sglang_widens_on_a_cpu_is_refused_there(tiny_checkpoint: Path):
+    servable = checks.check_checkpoint(tiny_checkpoint)
+    with pytest.raises(CheckpointError, match="cannot be served on a CPU: its intermediate_size 48 is no multiple of 32"):
+        checks.check_cpu(servable, 1)
+    checks.check_cpu(checks.check_checkpoint(EMBEDDED), 1)
+
+
 @pytest.mark.parametrize("spoil", [b"", b"\xff" * 8, b"\x10" + b"\x00" * 7 + b"{}", b"\x02\x00\x00\x00\x00\x00\x00\x00[]"])
 def test_a_damaged_file_is_named(copy: Path, spoil: bytes):
     file = copy / "experts" / "theme" / "adapter_model.safetensors"
@@ -151,6 +158,30 @@ def test_a_server_that_ends_before_it_is_ready_says_why(tmp_path: Path):
     assert "loading" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.parametrize("said", ["SIGQUIT received. signum=None", "Ignore import error when loading rsagent_sglang.models"])
+def test_a_server_that_has_lost_a_part_of_itself_is_ended_at_once(tmp_path: Path, said: str):
+    code = f"import time; print('AssertionError: of another shape'); print({said!r}, flush=True); time.sleep(60)"
+    began = time.monotonic()
+    with Server([sys.executable, "-c", code], {}, tmp_path / "log") as server:
+        with pytest.raises(EngineError, match="before it was ready: AssertionError" if "SIGQUIT" in said else "import error"):
+            server.wait_ready("http://127.0.0.1:9", 50, lambda step: None)
+    assert time.monotonic() - began < 30
+
+
+def test_a_full_disk_does_not_stop_a_server_that_runs(tmp_path: Path):
+    code = "print('a line', flush=True); import time; time.sleep(0.5); print('TheError: last line', flush=True)"
+    with Server([sys.executable, "-c", code], {}, Path("/dev/full")) as server:
+        assert server.wait() == 0
+        server.stop()
+        assert server.reason() == "TheError: last line"
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EngineError, match="cannot be started: .*file"):
+        Server([sys.executable, "-c", ""], {}, tmp_path / "file" / "log")
+
+
 def test_a_server_that_ignores_the_end_is_ended_by_force(tmp_path: Path):
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
     server = Server([sys.executable, "-c", code], {}, tmp_path / "log")
@@ -201,6 +232,13 @@ def test_whatever_is_sent_is_read_or_refused_in_one_line(url: Any):
         assert "\n" not in str(error) and len(str(error)) < 300
     else:
         assert len(numbers) == rows * 4 * BYTES[dtype]
+
+
+def test_embeddings_of_another_checkpoint_are_named():
+    made = pack(bytes(16), "float16", 2, 4, "a1" * 32)
+    assert unpack(made, 4, 10, "a1" * 32) == unpack(made, 4, 10) == (bytes(16), "float16", 2)
+    with pytest.raises(ValueError, match="of another checkpoint .a1a1a1a1a1a1. than the one served .ffff."):
+        unpack(made, 4, 10, "ffff")
 
 
 def test_a_shape_that_is_not_that_of_the_numbers():

@@ -27,6 +27,8 @@ _REFUSED = (
     "use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save", "trainable_token_indices",
     "megatron_config",
 )  # fmt: skip
+_MLP = ("gate_proj", "up_proj", "down_proj", "gate_up_proj")
+_CPU_WIDTH = 32
 _MOST_JSON = 1_000_000
 _MOST_HEADER = 100_000_000
 
@@ -82,6 +84,18 @@ def check_checkpoint(folder: Path) -> Servable:
     return Servable(
         folder, config, llm, llm_config, tuple(check_adapter(folder / "experts" / name, llm_config) for name in names)
     )
+
+
+def check_cpu(servable: Servable, tp: int) -> None:
+    """That SGLang's CPU engine does not widen the LLM's MLP, which the adapters would no longer fit.
+
+    Raises:
+        CheckpointError: it would, and would end with the first request for an adapter.
+    """
+    width, multiple = int(servable.llm_config.get("intermediate_size") or 0), _CPU_WIDTH * tp
+    if width % multiple and any(target in _MLP for target in servable.targets):
+        reason = f"its intermediate_size {width} is no multiple of {multiple}"
+        raise CheckpointError(f"the LLM in {servable.llm} cannot be served on a CPU: {reason}, and its adapters would not fit")
 
 
 def check_adapter(folder: Path, llm_config: dict[str, Any]) -> Adapter:

@@ -38,7 +38,10 @@ _STEPS = (
     ("Uvicorn running", "the HTTP server is up"),
 )
 """A piece of a line of SGLang's output -> what it means for people."""
-_FATAL = "Ignore import error when loading rsagent_sglang"
+_FATAL = (
+    "Ignore import error when loading rsagent_sglang",  # it would go on without the plugin, and fail later of something else
+    "SIGQUIT received",  # a part of it has died; it would wait a minute for diagnostics, and answer nobody meanwhile
+)
 
 
 class Server:
@@ -56,7 +59,7 @@ class Server:
         self._verbose = verbose
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
-            self._written = log.open("w", encoding="utf-8")
+            self._written = log.open("wb", buffering=0)  # what a full disk refuses is not kept to be refused again
             self._process = subprocess.Popen(
                 line,
                 env={**os.environ, **variables},
@@ -132,14 +135,13 @@ class Server:
                 self.last.append(line)
                 self._note(line)
                 with contextlib.suppress(OSError):  # a full disk must not stop what runs
-                    log.write(line)
-                    log.flush()
+                    log.write(raw)
                 if self._verbose:
                     print("".join(c if c.isprintable() else " " for c in line), file=sys.stderr, flush=True)
 
     def _note(self, line: str) -> None:
-        if _FATAL in line:  # SGLang would go on without the plugin, and fail later with another message
-            _signal_group(self.pid, signal.SIGTERM)
+        if any(sign in line for sign in _FATAL):
+            _signal_group(self.pid, signal.SIGKILL)
         for sign, meaning in _STEPS:
             if sign in line:
                 self.step = meaning

@@ -49,7 +49,7 @@ def is_healthy(url: str, timeout_s: float = 5.0) -> bool:
     try:
         with _OPENER.open(request, timeout=timeout_s) as response:
             return response.status == 200
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return False
 
 
@@ -71,8 +71,10 @@ def ask(url: str, path: str, body: dict[str, Any] | None = None, *, timeout_s: f
         raise refusal(url, error.code, said) from error
     except TimeoutError as error:
         raise EngineError(f"{url} accepts requests but does not answer within {timeout_s:g} s: look at its output") from error
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.IncompleteRead) as error:
         raise unreachable(url, getattr(error, "reason", error)) from error
+    except http.client.HTTPException as error:
+        raise EngineError(f"{url} is something else than SGLang: it speaks no HTTP; check --url") from error
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError) as error:

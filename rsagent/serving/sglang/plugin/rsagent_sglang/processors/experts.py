@@ -37,6 +37,7 @@ class ExpertProcessor(BaseMultimodalProcessor):
         self.vocabulary = int(hf_config.vocab_size)
         self.most_rows = int(hf_config.max_position_embeddings)
         self.bos = self._tokenizer.bos_token_id
+        self.checkpoint = str(server_args.weight_version or "")
 
     async def process_mm_data_async(
         self, image_data: Any = None, audio_data: Any = None, input_text: Any = "", request_obj: Any = None, **_: Any
@@ -50,7 +51,8 @@ class ExpertProcessor(BaseMultimodalProcessor):
         if not isinstance(image_data, list) or len(image_data) != 1:
             count = len(image_data) if isinstance(image_data, list) else 0
             raise ValueError(f"a request takes the embeddings of one prompt as its only image, not {count}")
-        numbers, dtype, rows = unpack(getattr(image_data[0], "url", image_data[0]), self.width, self.most_rows)
+        image = getattr(image_data[0], "url", image_data[0])
+        numbers, dtype, rows = unpack(image, self.width, self.most_rows, self.checkpoint)
         embeddings = torch.frombuffer(bytearray(numbers), dtype=_DTYPES[dtype]).reshape(rows, self.width)
         if not torch.isfinite(embeddings).all():
             raise ValueError("the embeddings hold numbers that are not finite")

@@ -1,0 +1,99 @@
+"""Row: embeddings of a large LLM as base64 float16 through the plugin against SGLang's own JSON `input_embeds`.
+
+The LLM is a random Llama of one layer, 4096 wide, so that the embeddings and not the LLM take the time. JSON needs a server
+of its own: SGLang takes raw `input_embeds` only with its radix cache off, and in bfloat16. Each request brings new numbers,
+so nothing is found in a cache, and asks for one token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import torch
+from peft import LoraConfig, get_peft_model
+
+from rsagent.engines.sglang import packed
+from rsagent.model.checkpoint import load_checkpoint, save_checkpoint
+from rsagent.serving.sglang import launch
+from rsagent.training.fresh import fresh_network
+from rsagent.training.recipe import Recipe
+from rsagent.training.stages import LLM_TARGETS
+from sglang_rows.bench import Bench, Row, clocked, deciles, running, started
+
+ROWS, WIDTH = 32, 4096
+_WORDS = [5, 6, 7, 8]
+
+
+async def transport(bench: Bench, rounds: int) -> list[Row]:
+    """Time of one request each way, in turn, from the numbers in memory to the answer."""
+    with tempfile.TemporaryDirectory() as folder:
+        wide = Path(folder) / "wide"
+        await asyncio.to_thread(_random_checkpoint, bench.checkpoint, wide)
+        options = replace(bench.options, port=bench.options.port + 1, dtype="bfloat16")
+        async with running(Bench(wide, options, [])):
+            plain = replace(options, port=options.port + 1)
+            server = await started(_plain_command(wide, plain), plain)
+            try:
+                times = await _compare(options.port, plain.port, rounds)
+            finally:
+                server.stop()
+    ratios = [other / ours for ours, other in times]
+    ratio = statistics.median(ratios)
+    ours, other = (1000 * statistics.median(column) for column in zip(*times, strict=True))
+    found = f"{ratio:.1f} ({deciles(ratios)}), {other:.0f} and {ours:.0f} ms, n = {rounds} of {ROWS} x {WIDTH}"
+    return [Row("JSON / base64 float16 embeddings, time of a request", found, ">= 3", ratio >= 3)]
+
+
+async def _compare(ours: int, theirs: int, rounds: int) -> list[tuple[float, float]]:
+    """Seconds by base64 and by JSON, after two requests each that warm the servers."""
+    random = torch.Generator().manual_seed(0)
+    sampling = {"temperature": 0.0, "max_new_tokens": 1, "ignore_eos": True}
+    times: list[tuple[float, float]] = []
+    async with httpx.AsyncClient(timeout=300, headers={"Content-Type": "application/json"}) as client:
+        for number in range(rounds + 2):
+            numbers = torch.randn(ROWS, WIDTH, generator=random) * 0.02
+
+            async def by_base64(numbers: torch.Tensor = numbers) -> None:
+                body = {"input_ids": _WORDS, "image_data": packed(numbers, "float16"), "sampling_params": sampling}
+                answer = await client.post(f"http://127.0.0.1:{ours}/generate", content=json.dumps(body))
+                assert answer.json()["meta_info"]["prompt_tokens"] == ROWS + len(_WORDS), answer.text
+
+            async def by_json(numbers: torch.Tensor = numbers) -> None:
+                body = {"input_embeds": numbers.tolist(), "sampling_params": sampling}
+                answer = await client.post(f"http://127.0.0.1:{theirs}/generate", content=json.dumps(body))
+                answer.raise_for_status()
+
+            pair = (await clocked(by_base64), await clocked(by_json))
+            if number >= 2:
+                times.append(pair)
+    return times
+
+
+def _random_checkpoint(model: Path, folder: Path) -> None:
+    """A checkpoint with an untrained Llama of one layer, `WIDTH` wide, and the tokenizer of another."""
+    sizes = {"llm_dim": WIDTH, "llm_layers": 1, "llm_heads": 32, "llm_mlp": 512, "lora_rank": 4, "queries_side": 3}
+    runs = dict.fromkeys(("encoder", "base", "stage1", "stage2"), {"samples": 8, "batch": 4})
+    runs["composer"] = {"samples": 8, "batch": 4, "reports": 6}
+    recipe = Recipe.model_validate({"name": "wide", "scenes": 8, "network": sizes, **runs})
+    network = fresh_network(recipe, load_checkpoint(model).tokenizer, [])
+    lora = LoraConfig(r=4, target_modules=LLM_TARGETS, task_type="CAUSAL_LM")
+    first, *others = network.config.experts
+    network.llm = get_peft_model(network.llm, lora, adapter_name=first)
+    for name in others:
+        network.llm.add_adapter(name, lora)
+    save_checkpoint(network, folder, half=True)
+
+
+def _plain_command(checkpoint: Path, options: launch.Options) -> list[str]:
+    """SGLang as it is, with its own class for the LLM, as it takes raw `input_embeds`."""
+    line = [options.python, "-m", "sglang.launch_server", "--model-path", str(checkpoint / "llm")]
+    line += ["--tokenizer-path", str(checkpoint / "tokenizer"), "--host", options.host, "--port", str(options.port)]
+    line += ["--device", options.device, "--dtype", options.dtype, "--disable-radix-cache", "--skip-server-warmup"]
+    cpu = ["--attention-backend", "torch_native", "--max-total-tokens", "8192"]
+    return [*line, *(cpu if options.device == "cpu" else ["--mem-fraction-static", "0.3"])]

@@ -1,0 +1,87 @@
+"""What stays behind on a real server when clients leave, are interrupted, or the program that started it is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from rsagent.serving.sglang.http import is_healthy
+from tests.servers.clients import connect, first_prompt, requests_running, wait_until_idle
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+async def test_clients_that_leave_leave_nothing_running(untrained: Any, pictures: list[Path]):
+    engine = await connect(untrained)
+    prompt = await first_prompt(engine, pictures[0], tokens=400)  # this LLM never ends by itself
+
+    async def leave() -> None:
+        async with aclosing(engine.generate(prompt)) as pieces:
+            await anext(pieces)
+
+    await asyncio.gather(*(leave() for _ in range(8)))
+    assert await wait_until_idle(untrained.url) == 0
+    await engine.close()
+
+
+async def test_ctrl_c_in_the_middle_leaves_no_request_running(untrained: Any, pictures: list[Path]):
+    command = ["-m", "rsagent", "caption", *map(str, pictures), "--engine", "sglang", "--url", untrained.url]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RSAGENT_CHECKPOINT": str(untrained.checkpoint)}
+    environment |= {"RSAGENT_MAX_TOKENS": "800", "RSAGENT_EXPERT_TIMEOUT_S": "300"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    while await asyncio.to_thread(requests_running, untrained.url) < 3:
+        assert process.returncode is None, await process.communicate()
+    process.send_signal(signal.SIGINT)
+    said = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 130 and b"Traceback" not in said[1]
+    assert await wait_until_idle(untrained.url) == 0
+
+
+def test_a_killed_parent_leaves_no_server(server_python: str, port: int, tmp_path: Path):
+    command = [sys.executable, "-m", "rsagent", "experts", "serve", "--python", server_python, "--port", str(port)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (tmp_path / "serve.log").open("w") as log:
+        parent = subprocess.Popen([*command, "--device", "cpu"], env=environment, stderr=log, cwd=tmp_path)
+        ends = time.monotonic() + 600
+        while not is_healthy(f"http://127.0.0.1:{port}") and time.monotonic() < ends:
+            assert parent.poll() is None, (tmp_path / "serve.log").read_text()
+            time.sleep(0.5)
+        while "ready: rsagent caption" not in (tmp_path / "serve.log").read_text() and time.monotonic() < ends:
+            time.sleep(0.1)
+        children = _descendants(parent.pid)
+        assert len(children) >= 3  # front, scheduler, detokenizer
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+    ends = time.monotonic() + 15
+    while (left := [child for child in children if _runs(child)]) and time.monotonic() < ends:
+        time.sleep(0.2)
+    assert not left
+    assert "ready: rsagent caption" in (tmp_path / "serve.log").read_text()
+
+
+def _descendants(pid: int) -> list[int]:
+    found: list[int] = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                child = int(stat.parent.name)
+                found += [child, *_descendants(child)]
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -1,0 +1,100 @@
+"""Two real servers of one checkpoint, the second with hardly any memory for tokens, and SGLang's own data parallelism."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rsagent.engines.local import LocalEngine
+from rsagent.errors import EngineError
+from rsagent.serving.sglang.http import ask
+from tests.servers.clients import connect, first_prompt, listen, prompts_of, requests_running
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Twenty pictures: that all belong to one of two servers happens once in half a million."""
+    folder = tmp_path_factory.mktemp("many")
+    for index in range(20):
+        blocks = np.random.default_rng(100 + index).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+        Image.fromarray(np.kron(blocks, np.ones((30, 30, 1), dtype=np.uint8))).save(folder / f"{index:02}.png")
+    return sorted(folder.iterdir())
+
+
+async def test_an_image_keeps_to_one_server_whose_cache_knows_it(untrained: Any, cramped: Any, many: list[Path]):
+    engine = await connect(untrained, cramped)
+    asked = [await first_prompt(engine, picture, tokens=4) for picture in many]
+    homes = [(await engine._choose(prompt.digest, 0.0)).url for prompt in asked]
+    assert set(homes) == {untrained.url, cramped.url}
+    for prompt in asked:
+        await listen(engine, prompt)
+        await listen(engine, prompt)
+        assert engine.last_counters["cached_tokens"] == engine.last_counters["prompt_tokens"] - 1
+    await engine.close()
+
+
+async def test_more_tokens_than_fit_at_once_take_turns_and_none_is_lost(cramped: Any, many: list[Path]):
+    engine = await connect(cramped)
+    asked = [await first_prompt(engine, picture, tokens=200) for picture in many]  # five times what the server can hold
+    answers = await asyncio.gather(*(listen(engine, prompt) for prompt in asked))
+    assert all(len(answer) == 200 for answer in answers)
+    assert [await listen(engine, prompt) for prompt in asked[:2]] == answers[:2]
+    too_long = asked[0].model_copy(update={"max_tokens": 950})
+    try:
+        await listen(engine, too_long)
+    except EngineError as error:
+        assert "too long" in str(error)
+    assert requests_running(cramped.url) == 0
+    await engine.close()
+
+
+async def test_when_one_server_is_killed_the_other_takes_its_turns_over(untrained: Any, cramped: Any, many: list[Path]):
+    engine = await connect(untrained, cramped)
+    asked = [await first_prompt(engine, picture, tokens=60) for picture in many]
+    expected = [await listen(engine, prompt) for prompt in asked]
+    turns = asyncio.gather(*(listen(engine, prompt) for prompt in asked * 2))
+    await asyncio.sleep(0.3)
+    await asyncio.to_thread(cramped.stop, 0.0)
+    assert ["".join(pieces) for pieces in await turns] == ["".join(pieces) for pieces in expected] * 2
+    await asyncio.to_thread(cramped.start)
+    home = next(prompt for prompt in asked if sorted_home(engine, prompt.digest) == cramped.url)
+    for _ in range(100):
+        if (await engine._choose(home.digest, 0.0)).url == cramped.url:
+            break
+        await asyncio.sleep(0.1)
+    assert (await engine._choose(home.digest, 0.0)).url == cramped.url  # it is used again
+    assert "".join(await listen(engine, home)) == "".join(expected[asked.index(home)])
+    await engine.close()
+
+
+def sorted_home(engine: Any, digest: str) -> str:
+    """The server that an image belongs to, away or not."""
+    return engine._order(digest)[0].url
+
+
+async def test_of_two_clients_that_load_the_same_name_one_is_told_so(shipped: Any, pictures: list[Path]):
+    theme = {"lora_name": "both", "lora_path": str((shipped.checkpoint / "experts" / "theme").resolve())}
+    tries = [asyncio.to_thread(ask, shipped.url, "/load_lora_adapter", theme) for _ in range(2)]
+    outcomes = await asyncio.gather(*tries, return_exceptions=True)
+    errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    assert len(errors) == 1 and isinstance(errors[0], EngineError) and "both" in str(errors[0])
+    engine = await connect(shipped)
+    assert await listen(engine, await first_prompt(engine, pictures[0]))
+    await asyncio.to_thread(ask, shipped.url, "/unload_lora_adapter", {"lora_name": "both"})
+    await engine.close()
+
+
+async def test_two_copies_behind_one_address_say_what_one_says(copies: Any, pictures: list[Path]):
+    engine, local = await connect(copies), await asyncio.to_thread(LocalEngine.load, copies.checkpoint, dtype="float32")
+    for picture in pictures:
+        prompts = await prompts_of(engine, picture)
+        await prompts_of(local, picture)
+        expected = [await listen(local, prompt) for prompt in prompts]
+        assert await asyncio.gather(*(listen(engine, prompt) for prompt in prompts)) == expected
+    await engine.close()
+    await local.close()
