@@ -30,8 +30,9 @@ test-slow: $(VENV)/.installed-dev  ## only the slow tests
 
 sglang-env: $(SGLANG)/.installed  ## a CPU-only SGLang for the tests, in an environment of its own (2.8 GB)
 
+# Several servers run beside each other, so each keeps to one thread.
 test-servers: $(VENV)/.installed-dev $(SGLANG)/.installed  ## the tests that start a real SGLang server, on the CPU
-	RSAGENT_TEST_SERVERS="$(abspath $(SGLANG_BIN)/python)" $(BIN)/python -m pytest -q tests/servers
+	OMP_NUM_THREADS=1 RSAGENT_TEST_SERVERS="$(abspath $(SGLANG_BIN)/python)" $(BIN)/python -m pytest -q tests/servers
 
 lint: $(VENV)/.installed-dev  ## ruff: style, imports, docstrings
 	$(BIN)/ruff check .
@@ -70,8 +71,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 # The server's own environment. Stand-ins take the place of what only a GPU or an AMX machine can load; they lie in tests/.
-$(SGLANG)/.installed: tests/servers/requirements.txt
-	test -x $(SGLANG_BIN)/python || $(PYTHON) -m venv $(SGLANG)
+$(SGLANG)/.installed: tests/servers/requirements.txt tests/servers/standins/install.py
+	$(SGLANG_BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(SGLANG)
 	$(SGLANG_BIN)/python -c "import torch" 2>/dev/null || $(SGLANG_BIN)/python -m pip install -q $(TORCH_ARGS) "$(TORCH)"
 	$(SGLANG_BIN)/python -m pip install -q "$(TORCH)" -r tests/servers/requirements.txt
 	$(SGLANG_BIN)/python -m pip install -q --no-deps sglang==0.5.23

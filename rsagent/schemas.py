@@ -6,9 +6,10 @@ Pixels and tensors stay in the engine, keyed by digest.
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 Task = Literal["caption", "answer"]
 """What an instruction asks for: a description of the image, or the answer to a question."""
@@ -53,6 +54,21 @@ class ExpertPrompt(Model):
     attempt: int = Field(default=0, ge=0, description="how often this expert was asked before in this turn")
     router_error: str | None = Field(default=None, description="why the rules wrote this in the router's place")
     json_schema: str | None = Field(default=None, description="JSON schema that the expert's words must meet, as text")
+
+
+class CountedObject(Model):
+    """One kind of thing in an image, as the object expert lists it when `OBJECTS_SCHEMA` binds it."""
+
+    name: str = Field(max_length=24)
+    count: int = Field(ge=0, le=999)
+    where: str = Field(max_length=24)
+
+
+OBJECTS = TypeAdapter(Annotated[list[CountedObject], Field(max_length=8)])
+"""Reads what the object expert wrote under `OBJECTS_SCHEMA`: `OBJECTS.validate_json(text)`."""
+
+OBJECTS_SCHEMA = json.dumps(OBJECTS.json_schema())
+"""JSON schema of `[{"name", "count", "where"}, ...]`, for `ExpertPrompt.json_schema`; give it some 200 tokens."""
 
 
 class ExpertReport(Model):

@@ -24,7 +24,7 @@ from rsagent.errors import RSAgentError, UserError
 from rsagent.model.checkpoint import EMBEDDED
 from rsagent.serving.sglang import launch
 from sglang_rows.answers import parity, printed, radix
-from sglang_rows.bench import Bench, Row, draw, running
+from sglang_rows.bench import Bench, Row, draw
 from sglang_rows.endurance import memory, restarts
 from sglang_rows.hostile import fuzz
 from sglang_rows.speed import latency, throughput
@@ -35,6 +35,8 @@ GROUPS = {
     "checks": ("printed", "parity", "radix", "fuzz", "memory", "restarts"),
     "timing": ("latency", "throughput", "transport"),
 }
+ALONE = ("printed", "transport")
+"""What needs no server, or starts its own."""
 
 
 async def measure(bench: Bench, names: list[str], chosen: argparse.Namespace) -> list[Row]:
@@ -51,13 +53,18 @@ async def measure(bench: Bench, names: list[str], chosen: argparse.Namespace) ->
         "transport": lambda: transport(bench, 2 * chosen.rounds),
     }
     rows: list[Row] = []
-    async with running(bench) as seconds:
-        print(f"the server is ready after {seconds:.0f} s", file=sys.stderr)
+    try:
         for name in names:
+            if name in ALONE:
+                bench.stop()  # a GPU has no room for the servers of both
+            elif bench.server is None:
+                print(f"the server is ready after {await bench.start():.0f} s", file=sys.stderr)
             for row in await steps[name]():
                 rows.append(row)
                 mark = {True: "ok  ", False: "BAD ", None: "    "}[row.met]
                 print(f"{mark}{row.what}: {row.found} [{row.asked}]", flush=True)
+    finally:
+        bench.stop()
     return rows
 
 

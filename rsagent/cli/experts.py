@@ -89,15 +89,15 @@ def _device(named: str) -> str:
 def status(url: Url = None, as_json: options.Json = False) -> None:
     """What a server serves, how much it does, and whether it is the checkpoint in force. Exit code 1 if it is not."""
     from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest
-    from rsagent.serving.sglang.http import ask, is_healthy
+    from rsagent.serving.sglang.http import MODEL, SERVER, ask, is_healthy
     from rsagent.settings import Settings
 
     settings = Settings.load(url=url)
     folder = Path(settings.checkpoint) if settings.checkpoint else EMBEDDED
     states: list[dict[str, Any]] = []
     for place in _urls(settings.url):
-        model = ask(place, "/model_info")
-        server = ask(place, "/server_info")
+        model = ask(place, MODEL)
+        server = ask(place, SERVER)
         adapters = cast("list[dict[str, Any]]", ask(place, "/v1/models").get("data") or [])
         load = cast("list[dict[str, Any]]", server.get("internal_states") or [{}])[0]
         states.append(

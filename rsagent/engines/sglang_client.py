@@ -65,7 +65,7 @@ class ExpertServer:
             ServerAway: not reachable or not ready.
             EngineError: it is something else than a server of this checkpoint's experts.
         """
-        model = plain.ask(self.url, "/model_info", timeout_s=timeout_s)
+        model = plain.ask(self.url, plain.MODEL, timeout_s=timeout_s)
         if model.get("architectures") != [ARCHITECTURE]:
             named = model.get("model_path") or "something else"
             raise EngineError(f"{self.url} serves {named}, no RS-MoE experts: start it with 'rsagent experts serve'")
@@ -76,7 +76,7 @@ class ExpertServer:
                 f"({self._digest[:12]}): give the same --checkpoint on both sides"
             )
         cards = cast("list[dict[str, Any]]", plain.ask(self.url, "/v1/models", timeout_s=timeout_s).get("data") or [])
-        info = plain.ask(self.url, "/server_info", timeout_s=timeout_s)
+        info = plain.ask(self.url, plain.SERVER, timeout_s=timeout_s)
         self.serves = Serves(
             frozenset(str(card.get("id")) for card in cards if card.get("parent")),
             max((int(card.get("max_model_len") or 0) for card in cards), default=0),

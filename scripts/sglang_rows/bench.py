@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from rsagent.serving.sglang.checks import check_checkpoint
 from rsagent.serving.sglang.child import Server
 from rsagent.serving.sglang.prepare import prepare
 
-READY_S = 900.0
+READY_S = 1800.0
 
 
 @dataclass
@@ -61,6 +60,12 @@ class Bench:
         self.server = await started(line, self.options)
         return time.monotonic() - began
 
+    def stop(self) -> None:
+        """Stop the server, if it runs."""
+        if self.server is not None:
+            self.server.stop()
+            self.server = None
+
     async def engine(self, **options: Any) -> SGLangEngine:
         """A fresh client of it."""
         given: dict[str, Any] = {"timeout_s": 300.0, "patience_s": 900.0, **self.networks, **options}
@@ -77,16 +82,6 @@ async def started(line: Sequence[str], options: launch.Options) -> Server:
         server.stop()
         raise
     return server
-
-
-@asynccontextmanager
-async def running(bench: Bench) -> AsyncGenerator[float]:
-    """Start the bench's server, give the seconds that took, and stop it in the end."""
-    try:
-        yield await bench.start()
-    finally:
-        if bench.server is not None:
-            bench.server.stop()
 
 
 def draw(folder: Path, count: int) -> list[Path]:

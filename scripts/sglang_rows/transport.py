@@ -24,7 +24,7 @@ from rsagent.serving.sglang import launch
 from rsagent.training.fresh import fresh_network
 from rsagent.training.recipe import Recipe
 from rsagent.training.stages import LLM_TARGETS
-from sglang_rows.bench import Bench, Row, clocked, deciles, running, started
+from sglang_rows.bench import Bench, Row, clocked, deciles, started
 
 ROWS, WIDTH = 32, 4096
 _WORDS = [5, 6, 7, 8]
@@ -35,18 +35,19 @@ async def transport(bench: Bench, rounds: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         wide = Path(folder) / "wide"
         await asyncio.to_thread(_random_checkpoint, bench.checkpoint, wide)
-        options = replace(bench.options, port=bench.options.port + 1, dtype="bfloat16")
-        async with running(Bench(wide, options, [])):
-            plain = replace(options, port=options.port + 1)
-            server = await started(_plain_command(wide, plain), plain)
-            try:
+        room = () if bench.options.device == "cpu" else ("--mem-fraction-static", "0.3")
+        options = replace(bench.options, port=bench.options.port + 1, dtype="bfloat16", extra=room)
+        ours, plain = Bench(wide, options, []), replace(options, port=options.port + 1)
+        try:
+            await ours.start()
+            with await started(_plain_command(wide, plain), plain):
                 times = await _compare(options.port, plain.port, rounds)
-            finally:
-                server.stop()
+        finally:
+            ours.stop()
     ratios = [other / ours for ours, other in times]
     ratio = statistics.median(ratios)
-    ours, other = (1000 * statistics.median(column) for column in zip(*times, strict=True))
-    found = f"{ratio:.1f} ({deciles(ratios)}), {other:.0f} and {ours:.0f} ms, n = {rounds} of {ROWS} x {WIDTH}"
+    binary, text = (1000 * statistics.median(column) for column in zip(*times, strict=True))
+    found = f"{ratio:.1f} ({deciles(ratios)}), {text:.0f} and {binary:.0f} ms, n = {rounds} of {ROWS} x {WIDTH}"
     return [Row("JSON / base64 float16 embeddings, time of a request", found, ">= 3", ratio >= 3)]
 
 
@@ -95,5 +96,5 @@ def _plain_command(checkpoint: Path, options: launch.Options) -> list[str]:
     line = [options.python, "-m", "sglang.launch_server", "--model-path", str(checkpoint / "llm")]
     line += ["--tokenizer-path", str(checkpoint / "tokenizer"), "--host", options.host, "--port", str(options.port)]
     line += ["--device", options.device, "--dtype", options.dtype, "--disable-radix-cache", "--skip-server-warmup"]
-    cpu = ["--attention-backend", "torch_native", "--max-total-tokens", "8192"]
-    return [*line, *(cpu if options.device == "cpu" else ["--mem-fraction-static", "0.3"])]
+    cpu = ["--attention-backend", "torch_native", "--max-total-tokens", "8192", "--sleep-on-idle"]
+    return [*line, *(cpu if options.device == "cpu" else options.extra)]

@@ -60,9 +60,10 @@ class Pretender:
         length = next((int(line[15:]) for line in head.splitlines() if line.lower().startswith("content-length:")), 0)
         path, body = head.split()[1], json.loads(await reader.readexactly(length) or b"null")
         answers: dict[str, Any] = {
-            "/model_info": self.model,
+            "/get_model_info": self.model,
+            "/health": {},
             "/v1/models": {"data": [{"id": "tiny", "max_model_len": 512}, {"id": "theme", "parent": "tiny"}]},
-            "/server_info": {"dtype": "float32", "version": "0.5.23"},
+            "/get_server_info": {"dtype": "float32", "version": "0.5.23"},
             "/abort_request": {},
         }
         if path == "/abort_request":

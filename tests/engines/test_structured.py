@@ -11,7 +11,7 @@ import pytest
 from rsagent.engines.local import LocalEngine
 from rsagent.errors import EngineError
 from rsagent.model.network import RSMoE
-from rsagent.schemas import ExpertPrompt
+from rsagent.schemas import OBJECTS, OBJECTS_SCHEMA, ExpertPrompt
 
 pytest.importorskip("xgrammar")
 SCHEMA = json.dumps({"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 1, "maxItems": 2})
@@ -31,4 +31,14 @@ async def test_a_schema_binds_its_row_and_no_other(exact: RSMoE, pictures: list[
     assert set(json.loads(answer)) <= {"a", "b"} and beside == alone
     with pytest.raises(EngineError, match="the JSON schema of an expert cannot be used"):
         await listen(engine, free.model_copy(update={"json_schema": "{"}))
+    await engine.close()
+
+
+async def test_the_object_experts_list_of_name_count_and_where(exact: RSMoE, pictures: list[Path]):
+    assert [thing.count for thing in OBJECTS.validate_json('[{"name":"tree","count":3,"where":"left"}]')] == [3]
+    engine = LocalEngine(exact, "digest")
+    facts = await engine.prepare(pictures[0])
+    asked = (await engine.route(facts.sha256, "how many boats ?", "answer", experts=["object"]))[0]
+    begun = await listen(engine, asked.model_copy(update={"json_schema": OBJECTS_SCHEMA, "max_tokens": 12}))
+    assert begun == "[]" or '[{"name":"'.startswith(begun[:10]), begun
     await engine.close()

@@ -14,6 +14,7 @@ from rsagent import RSAgent
 from rsagent.engines.local import LocalEngine
 from rsagent.engines.sglang import SGLangEngine, packed
 from rsagent.errors import EngineError
+from rsagent.schemas import OBJECTS_SCHEMA
 from tests.servers.clients import connect, listen, prompts_of
 
 QUESTION = "how many red lorries are there ?"
@@ -95,6 +96,8 @@ async def test_a_schema_is_kept_by_both_engines_and_they_say_the_same(shipped: A
     assert await listen(ours, asked) == theirs
     assert all(found["name"] in ("tree", "road") for found in json.loads("".join(theirs)))
     assert unbound == await listen(local, free)
+    objects = prompt.model_copy(update={"json_schema": OBJECTS_SCHEMA})  # cut off after 80 tokens, but the same
+    assert "".join(await listen(ours, objects)) == "".join(await listen(local, objects))
     for engine in (ours, local):
         with pytest.raises(EngineError):
             await listen(engine, prompt.model_copy(update={"json_schema": "{"}))

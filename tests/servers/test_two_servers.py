@@ -1,19 +1,23 @@
-"""Two real servers of one checkpoint, the second with hardly any memory for tokens, and SGLang's own data parallelism."""
+"""Two real servers of one checkpoint, the second with hardly any memory for tokens."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from rsagent.engines.local import LocalEngine
 from rsagent.errors import EngineError
+from rsagent.serving.sglang.child import Server
 from rsagent.serving.sglang.http import ask
-from tests.servers.clients import connect, first_prompt, listen, prompts_of, requests_running
+from tests.servers.clients import connect, first_prompt, listen, wait_until_idle
+from tests.servers.conftest import READY_S, free_port
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +48,7 @@ async def test_more_tokens_than_fit_at_once_take_turns_and_none_is_lost(cramped:
     answers = await asyncio.gather(*(listen(engine, prompt) for prompt in asked))
     assert all(len(answer) == 200 for answer in answers)
     assert [await listen(engine, prompt) for prompt in asked[:2]] == answers[:2]
-    too_long = asked[0].model_copy(update={"max_tokens": 950})
-    try:
-        await listen(engine, too_long)
-    except EngineError as error:
-        assert "too long" in str(error)
-    assert requests_running(cramped.url) == 0
+    assert await wait_until_idle(cramped.url) == 0
     await engine.close()
 
 
@@ -62,7 +61,7 @@ async def test_when_one_server_is_killed_the_other_takes_its_turns_over(untraine
     await asyncio.to_thread(cramped.stop, 0.0)
     assert ["".join(pieces) for pieces in await turns] == ["".join(pieces) for pieces in expected] * 2
     await asyncio.to_thread(cramped.start)
-    home = next(prompt for prompt in asked if sorted_home(engine, prompt.digest) == cramped.url)
+    home = next(prompt for prompt in asked if engine._order(prompt.digest)[0].url == cramped.url)
     for _ in range(100):
         if (await engine._choose(home.digest, 0.0)).url == cramped.url:
             break
@@ -72,9 +71,30 @@ async def test_when_one_server_is_killed_the_other_takes_its_turns_over(untraine
     await engine.close()
 
 
-def sorted_home(engine: Any, digest: str) -> str:
-    """The server that an image belongs to, away or not."""
-    return engine._order(digest)[0].url
+@pytest.fixture(scope="module")
+def router(server_python: str, untrained: Any, cramped: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """SGLang's own router in front of both servers."""
+    port = free_port()
+    line = [server_python, "-m", "sglang_router.launch_router", "--host", "127.0.0.1", "--port", str(port)]
+    line += ["--prometheus-port", str(free_port()), "--worker-urls", untrained.url, cramped.url]
+    with Server(line, {}, tmp_path_factory.mktemp("router") / "log") as server:
+        server.wait_ready(f"http://127.0.0.1:{port}", READY_S, lambda step: None)
+        yield SimpleNamespace(url=f"http://127.0.0.1:{port}", checkpoint=untrained.checkpoint)
+
+
+async def test_behind_sglangs_own_router_the_experts_say_the_same(router: Any, untrained: Any, many: list[Path]):
+    routed, direct = await connect(router), await connect(untrained)
+    direct._servers[0].serves = replace(direct._servers[0].serves, dtype="float16")  # the router does not tell which it is
+    asked = [await first_prompt(direct, picture, tokens=12) for picture in many]
+    for prompt, picture in zip(asked, many, strict=True):
+        assert await first_prompt(routed, picture, tokens=12) == prompt
+    assert await gathered(routed, asked) == await gathered(direct, asked)
+    await routed.close()
+    await direct.close()
+
+
+async def gathered(engine: Any, asked: list[Any]) -> list[str]:
+    return ["".join(pieces) for pieces in await asyncio.gather(*(listen(engine, prompt) for prompt in asked))]
 
 
 async def test_of_two_clients_that_load_the_same_name_one_is_told_so(shipped: Any, pictures: list[Path]):
@@ -87,14 +107,3 @@ async def test_of_two_clients_that_load_the_same_name_one_is_told_so(shipped: An
     assert await listen(engine, await first_prompt(engine, pictures[0]))
     await asyncio.to_thread(ask, shipped.url, "/unload_lora_adapter", {"lora_name": "both"})
     await engine.close()
-
-
-async def test_two_copies_behind_one_address_say_what_one_says(copies: Any, pictures: list[Path]):
-    engine, local = await connect(copies), await asyncio.to_thread(LocalEngine.load, copies.checkpoint, dtype="float32")
-    for picture in pictures:
-        prompts = await prompts_of(engine, picture)
-        await prompts_of(local, picture)
-        expected = [await listen(local, prompt) for prompt in prompts]
-        assert await asyncio.gather(*(listen(engine, prompt) for prompt in prompts)) == expected
-    await engine.close()
-    await local.close()

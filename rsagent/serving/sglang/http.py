@@ -18,6 +18,9 @@ from rsagent.errors import EngineError, ServerAway, SettingsError
 KEY_VARIABLE = "RSAGENT_API_KEY"
 """The variable with the key that a server was started with (SGLang's --api-key), if it was."""
 
+MODEL, SERVER = "/get_model_info", "/get_server_info"
+"""Where a server says what it serves and how. These are the older names, which SGLang's router also knows."""
+
 _MOST_BYTES = 16_000_000
 
 

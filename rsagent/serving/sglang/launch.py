@@ -46,7 +46,8 @@ def command(servable: Servable, model: Path, digest: str, options: Options) -> l
     line += ["--lora-target-modules", *servable.targets]
     line += ["--lora-backend", "torch_native" if cpu else "csgmv"]
     if cpu:
-        line += ["--attention-backend", "torch_native", "--max-total-tokens", "65536"]
+        # an idle server would keep one of the machine's few cores busy with asking whether there is work
+        line += ["--attention-backend", "torch_native", "--max-total-tokens", "65536", "--sleep-on-idle"]
     # Its own warm-up sends a picture, which no expert can read.
     line += [
         "--skip-server-warmup",
