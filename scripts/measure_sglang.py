@@ -6,7 +6,7 @@ spread, beside the floor that is asked of it. Pictures are rendered scenes of th
 
     python scripts/measure_sglang.py --python .sglang-env/bin/python --device cpu
     python scripts/measure_sglang.py --only timing
-    python scripts/measure_sglang.py --only parity,fuzz --images 10
+    python scripts/measure_sglang.py --only parity,fuzz --images 10 -- --stream-interval 4
 """
 
 from __future__ import annotations
@@ -94,13 +94,14 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=5000)
     parser.add_argument("--captions", type=int, default=1000)
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("further", nargs="*", metavar="-- ARGUMENT", help="for SGLang, as it is")
     chosen = parser.parse_args()
     try:
         names = names_of(chosen.only)
         python = launch.find_python(chosen.python)
         launch.check_version(python)
         dtype = "float32" if chosen.device == "cpu" else "bfloat16"
-        options = launch.Options(python, port=PORT, device=chosen.device, dtype=dtype)
+        options = launch.Options(python, port=PORT, device=chosen.device, dtype=dtype, extra=chosen.further)
         with tempfile.TemporaryDirectory() as folder:
             bench = Bench(chosen.checkpoint, options, draw(Path(folder), chosen.images))
             rows = asyncio.run(measure(bench, names, chosen))

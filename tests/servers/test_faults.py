@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -123,11 +124,13 @@ async def test_an_adapter_that_is_unloaded_in_the_middle_finishes_what_it_began(
 async def test_a_server_killed_in_the_middle_for_good_ends_the_turn_with_a_named_error(untrained: Any, pictures: list[Path]):
     engine = await connect(untrained, patience_s=2.0)
     prompt = await first_prompt(engine, pictures[0], tokens=400)
-    turn = asyncio.create_task(listen(engine, prompt))
-    await asyncio.sleep(0.5)
-    await asyncio.to_thread(untrained.stop, 0.0)
-    with pytest.raises(EngineError, match=f"away for 2 s: .*{untrained.url}"):
-        await asyncio.wait_for(turn, 30)
+    async with aclosing(engine.generate(prompt)) as pieces:
+        await anext(pieces)
+        await asyncio.to_thread(untrained.stop, 0.0)
+        with pytest.raises(EngineError, match=f"away for 2 s: .*{untrained.url}"):
+            async with asyncio.timeout(30):
+                async for _ in pieces:
+                    pass
     await asyncio.to_thread(untrained.start)
     assert await wait_until_idle(untrained.url) == 0
     await engine.close()

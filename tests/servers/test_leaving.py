@@ -34,7 +34,7 @@ async def test_clients_that_leave_leave_nothing_running(untrained: Any, pictures
 async def test_ctrl_c_in_the_middle_leaves_no_request_running(untrained: Any, pictures: list[Path]):
     command = ["-m", "rsagent", "caption", *map(str, pictures), "--engine", "sglang", "--url", untrained.url]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RSAGENT_CHECKPOINT": str(untrained.checkpoint)}
-    environment |= {"RSAGENT_MAX_TOKENS": "800", "RSAGENT_EXPERT_TIMEOUT_S": "300"}
+    environment |= {"RSAGENT_MAX_TOKENS": "600", "RSAGENT_EXPERT_TIMEOUT_S": "300"}
     process = await asyncio.create_subprocess_exec(
         sys.executable, *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
