@@ -34,7 +34,7 @@ IN_FLIGHT = 128
 """Requests that one server gets at a time; further ones wait in this process."""
 
 _MOST_LOSSES = 5
-"""Servers that a request may lose without a word in between: one that ends every server is not asked for ever."""
+"""How often a request may lose its server without a word in between: one that ends every server is not asked for ever."""
 
 
 class SGLangEngine:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _CONNECT_S = 5.0
 _ABORT_S = 1.0
-_PROBE_S = (0.1, 2.0)  # before the first look at a server that is away, and between later ones
+_PROBE_S = (0.1, 1.0)  # before the first look at a server that is away, and between later ones
 _IDLE_S = 4.0  # SGLang closes an idle connection after five seconds
 _MOST_EVENT = 4_000_000  # bytes; an event holds one request's tokens and some counters
 
