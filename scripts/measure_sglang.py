@@ -24,6 +24,7 @@ from rsagent.errors import RSAgentError, UserError
 from rsagent.model.checkpoint import EMBEDDED
 from rsagent.serving.sglang import launch
 from sglang_rows.answers import parity, printed, radix
+from sglang_rows.bases import bases
 from sglang_rows.bench import Bench, Row, draw
 from sglang_rows.endurance import memory, restarts
 from sglang_rows.hostile import fuzz
@@ -32,10 +33,10 @@ from sglang_rows.transport import transport
 
 PORT = 31877
 GROUPS = {
-    "checks": ("printed", "parity", "radix", "fuzz", "memory", "restarts"),
+    "checks": ("printed", "parity", "radix", "fuzz", "memory", "restarts", "bases"),
     "timing": ("latency", "throughput", "transport"),
 }
-ALONE = ("printed", "transport")
+ALONE = ("printed", "bases", "transport")
 """What needs no server, or starts its own."""
 
 
@@ -48,6 +49,7 @@ async def measure(bench: Bench, names: list[str], chosen: argparse.Namespace) ->
         "fuzz": lambda: fuzz(bench, chosen.fuzz),
         "memory": lambda: memory(bench, chosen.turns),
         "restarts": lambda: restarts(bench, chosen.captions),
+        "bases": lambda: bases(bench, 10),
         "latency": lambda: latency(bench, chosen.rounds),
         "throughput": lambda: throughput(bench, chosen.rounds),
         "transport": lambda: transport(bench, 2 * chosen.rounds),

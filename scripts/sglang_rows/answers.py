@@ -18,19 +18,24 @@ NEAR = {"float32": 0.01, "bfloat16": 0.25, "float16": 0.05}
 """Logits that are no farther apart than this may change places when they are computed in another order."""
 
 
+async def same_words(bench: Bench, **options: Any) -> tuple[list[ExpertPrompt], list[str], list[str]]:
+    """The prompts of every picture, what the server's experts say to them, and what the local engine's say."""
+    ours = await bench.engine(**options)
+    local = await asyncio.to_thread(LocalEngine.load, bench.checkpoint, **bench.networks)
+    try:
+        prompts = await prompts_of(ours, bench.pictures)
+        await prompts_of(local, bench.pictures)
+        return prompts, await gather(ours, prompts), await gather(local, prompts)
+    finally:
+        await ours.close()
+        await local.close()
+
+
 async def parity(bench: Bench) -> list[Row]:
     """The same words as the local engine, and for others how near the tie was at which they part."""
-    ours = await bench.engine()
-    local = await asyncio.to_thread(LocalEngine.load, bench.checkpoint, **bench.networks)
-    prompts = await prompts_of(ours, bench.pictures)
-    await prompts_of(local, bench.pictures)
-    said, expected = await gather(ours, prompts), await gather(local, prompts)
+    prompts, said, expected = await same_words(bench)
     parted = [index for index, text in enumerate(said) if text != expected[index]]
-    gaps = [
-        await asyncio.to_thread(tie, local, await local.prefix(prompts[i]), prompts[i], said[i], expected[i]) for i in parted
-    ]
-    await ours.close()
-    await local.close()
+    gaps = await _gaps(bench, [(prompts[index], said[index], expected[index]) for index in parted])
     share = 1 - len(parted) / len(prompts)
     near = all(gap <= NEAR[bench.options.dtype] for gap in gaps)
     found = f"{share:.1%} of n = {len(prompts)} ({len(bench.pictures)} images x {len(prompts) // len(bench.pictures)} experts)"
@@ -38,6 +43,17 @@ async def parity(bench: Bench) -> list[Row]:
         found += f"; {len(gaps)} others, where they part the two words' logits are at most {max(gaps):.2g} from the best"
     what = f"same text as the local engine, {bench.options.dtype} on both sides"
     return [Row(what, found, ">= 97 %, else near-ties", share >= 0.97 and near)]
+
+
+async def _gaps(bench: Bench, parted: list[tuple[ExpertPrompt, str, str]]) -> list[float]:
+    """How near the tie was at which two texts part, for each such pair."""
+    if not parted:
+        return []
+    local = await asyncio.to_thread(LocalEngine.load, bench.checkpoint, **bench.networks)
+    await prompts_of(local, bench.pictures)
+    found = [await asyncio.to_thread(tie, local, await local.prefix(asked), asked, *pair) for asked, *pair in parted]
+    await local.close()
+    return found
 
 
 def tie(local: LocalEngine, prefix: Any, prompt: ExpertPrompt, one: str, other: str) -> float:

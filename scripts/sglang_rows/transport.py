@@ -1,8 +1,8 @@
 """Row: embeddings of a large LLM as base64 float16 through the plugin against SGLang's own JSON `input_embeds`.
 
-The LLM is a random Llama of one layer, 4096 wide, so that the embeddings and not the LLM take the time. JSON needs a server
-of its own: SGLang takes raw `input_embeds` only with its radix cache off, and in bfloat16. Each request brings new numbers,
-so nothing is found in a cache, and asks for one token.
+The LLM is an untrained Llama of one layer, 4096 wide with narrow attention and MLP, so that the embeddings and not the LLM
+take the time. JSON needs a server of its own: SGLang takes raw `input_embeds` only with its radix cache off, and in bfloat16.
+Each request brings new numbers, so nothing is found in a cache, and asks for one token.
 """
 
 from __future__ import annotations
@@ -16,15 +16,11 @@ from pathlib import Path
 
 import httpx
 import torch
-from peft import LoraConfig, get_peft_model
 
 from rsagent.engines.sglang import packed
-from rsagent.model.checkpoint import load_checkpoint, save_checkpoint
 from rsagent.serving.sglang import launch
-from rsagent.training.fresh import fresh_network
-from rsagent.training.recipe import Recipe
-from rsagent.training.stages import LLM_TARGETS
 from sglang_rows.bench import Bench, Row, clocked, deciles, started
+from sglang_rows.random_llm import random_checkpoint
 
 ROWS, WIDTH = 32, 4096
 _WORDS = [5, 6, 7, 8]
@@ -34,7 +30,7 @@ async def transport(bench: Bench, rounds: int) -> list[Row]:
     """Time of one request each way, in turn, from the numbers in memory to the answer."""
     with tempfile.TemporaryDirectory() as folder:
         wide = Path(folder) / "wide"
-        await asyncio.to_thread(_random_checkpoint, bench.checkpoint, wide)
+        await asyncio.to_thread(random_checkpoint, bench.checkpoint, wide, "llama", WIDTH, 1)
         room = () if bench.options.device == "cpu" else ("--mem-fraction-static", "0.3")
         options = replace(bench.options, port=bench.options.port + 1, dtype="bfloat16", extra=room)
         ours, plain = Bench(wide, options, []), replace(options, port=options.port + 1)
@@ -74,21 +70,6 @@ async def _compare(ours: int, theirs: int, rounds: int) -> list[tuple[float, flo
             if number >= 2:
                 times.append(pair)
     return times
-
-
-def _random_checkpoint(model: Path, folder: Path) -> None:
-    """A checkpoint with an untrained Llama of one layer, `WIDTH` wide, and the tokenizer of another."""
-    sizes = {"llm_dim": WIDTH, "llm_layers": 1, "llm_heads": 32, "llm_mlp": 512, "lora_rank": 4, "queries_side": 3}
-    runs = dict.fromkeys(("encoder", "base", "stage1", "stage2"), {"samples": 8, "batch": 4})
-    runs["composer"] = {"samples": 8, "batch": 4, "reports": 6}
-    recipe = Recipe.model_validate({"name": "wide", "scenes": 8, "network": sizes, **runs})
-    network = fresh_network(recipe, load_checkpoint(model).tokenizer, [])
-    lora = LoraConfig(r=4, target_modules=LLM_TARGETS, task_type="CAUSAL_LM")
-    first, *others = network.config.experts
-    network.llm = get_peft_model(network.llm, lora, adapter_name=first)
-    for name in others:
-        network.llm.add_adapter(name, lora)
-    save_checkpoint(network, folder, half=True)
 
 
 def _plain_command(checkpoint: Path, options: launch.Options) -> list[str]:
