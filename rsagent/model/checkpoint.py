@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import ValidationError
 
 from rsagent.errors import CheckpointError
-from rsagent.model.config import FORMAT_VERSION, RSMoEConfig
+from rsagent.model.config import FORMAT_VERSION, KINDS, RSMoEConfig
 from rsagent.model.pretrained import failure, line, load_llm, shortened, weights_folder
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def read_config(folder: Path) -> RSMoEConfig:
         config = RSMoEConfig.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"] if part not in KINDS)
         raise CheckpointError(f"{path}: {where}: {first['msg']}") from error
     needed = ["model.safetensors", "router.safetensors", "tokenizer/tokenizer.json"]
     needed += ["words/tokenizer.json"] if config.own_words else []
