@@ -110,8 +110,8 @@ class _Evaluation:
         from rsagent.cli.runtime import prompts_for
         from rsagent.evaluation.sets import open_set
 
-        self.settings, self.soft_prompts, self.encoder, self.meteor = settings, soft_prompts, encoder, meteor
-        self.limit = limit
+        self.settings, self.encoder, self.meteor, self.limit = settings, encoder, meteor, limit
+        self.soft_prompts: SoftPrompts = soft_prompts
         self.prompts: Prompts = prompts_for(settings)
         opened = open_set(dataset, data, split, limit=limit)
         self.chosen = _for_model(opened, style, settings, self.prompts)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsagent.errors import EngineError, MissingExtra, UserError
-from rsagent.evaluation.intervals import Figure, bootstrap, bootstrap_mean
+from rsagent.evaluation.intervals import Figure, bootstrap_each, bootstrap_mean
 
 _PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())
 """Tokens that the COCO caption evaluation leaves out, in its spelling; `-lrb-` in lower case stays, as it does there."""
@@ -55,8 +55,8 @@ class CaptionScores:
         count = len(self.images)
         figures: dict[str, Figure] = {}
         figures["CIDEr"] = bootstrap_mean(self.cider_per_image, n=n, seed=seed)
-        for order, value in enumerate(self.bleu, start=1):
-            ends = bootstrap(lambda rows, k=order: _bleu(self.bleu_counts[rows])[k - 1], count, n=n, seed=seed)
+        intervals = bootstrap_each(lambda rows: _bleu(self.bleu_counts[rows]), count, n=n, seed=seed)
+        for order, (value, ends) in enumerate(zip(self.bleu, intervals, strict=True), start=1):
             figures[f"BLEU-{order}"] = Figure(value, count, *ends)
         figures["ROUGE-L"] = bootstrap_mean(self.rouge_per_image, n=n, seed=seed)
         if self.meteor is not None:

@@ -46,6 +46,15 @@ def bootstrap(
     return _ends(np.array([statistic(rng.integers(units, size=units)) for _ in range(n)], dtype=np.float64))
 
 
+def bootstrap_each(
+    statistic: Callable[[NDArray[np.int64]], Sequence[float]], units: int, *, n: int = 1000, seed: int = 0
+) -> list[tuple[float, float]]:
+    """The intervals of several statistics from the same draws, at least one unit; each is what `bootstrap` gives for it."""
+    rng = np.random.default_rng(seed)
+    samples = np.array([statistic(rng.integers(units, size=units)) for _ in range(n)], dtype=np.float64)
+    return [_ends(column) for column in samples.T]
+
+
 def bootstrap_mean(
     values: Sequence[float] | NDArray[np.floating[Any]],
     groups: Sequence[Hashable] | None = None,
