@@ -20,7 +20,7 @@ _LATER = ("encoder", *STAGES)
 
 @contextmanager
 def claimed(out: Path, recipe: Recipe) -> Generator[None]:
-    """Hold `out` for this training and write its recipe there; a lock, so a killed training leaves none behind.
+    """Hold `out`, made if need be, for this training and write its recipe there; a lock, so a killed training leaves none behind.
 
     Raises:
         UserError: another training writes there, or the folder's run had another recipe; the message names the difference.
@@ -28,6 +28,7 @@ def claimed(out: Path, recipe: Recipe) -> Generator[None]:
     if not is_first():  # of several processes of one training, the first holds the folder
         yield
         return
+    out.mkdir(parents=True, exist_ok=True)
     with (out / ".training").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -238,7 +238,8 @@ class Interrupted(Corpus):
 
 
 def interrupt(recipe: Recipe, material: Material, out: Path, at: Stage, after: int, *, resume: bool = False) -> None:
-    corpus = Interrupted(**vars(material.corpus), at=at, after=after)
+    known = {field.name: getattr(material.corpus, field.name) for field in fields(Corpus)}
+    corpus = Interrupted(**known, at=at, after=after)
     with pytest.raises(RuntimeError, match="pulled the plug"):
         train(recipe, replace(material, corpus=corpus), out, resume=resume)
 
