@@ -34,7 +34,6 @@ from rsagent.training.scene_store import SceneText, Thing
 Stage = Literal["base", "stage1", "stage2", "composer", "critical"]
 AspectTexts = dict[str, str]
 _COUNTS = ("count", "quantity")
-_ASKED_SHARE = 0.15
 _PLACES = ("ab_position", "re_position")
 
 
@@ -92,7 +91,8 @@ class Picture:
 class Corpus:
     """Real pictures and rendered scenes with their words; `experts` in the paper's order.
 
-    Of a rendered scene the LLM answers `told` questions, and in `base` the Q-Former's heads learn from `looks` more.
+    Of a rendered scene the LLM answers `told` questions, and in `base` the Q-Former's heads learn from `looks` more. Where
+    answers are learnt, `asked_share` of the real pictures are such that people asked something about.
     """
 
     pictures: dict[str, list[Picture]]
@@ -102,6 +102,7 @@ class Corpus:
     seed: int
     told: int = 3
     looks: int = 0
+    asked_share: float = 0.15
 
     def sample(self, index: int, stage: Stage) -> list[Row]:
         """The rows of the `index`-th sample of a stage."""
@@ -133,7 +134,7 @@ class Corpus:
         styles = [style for style in self.pictures if style != "scenes" and self.pictures[style]]
         if not styles or (self.pictures.get("scenes") and rng.random() < self.scene_share):
             return rng.choice(self.pictures["scenes"])
-        if answers and self.asked and rng.random() < _ASKED_SHARE:
+        if answers and self.asked and rng.random() < self.asked_share:
             return rng.choice(self.asked)
         # a small data set is seen more often than its size says, a large one less
         style = rng.choices(styles, [len(self.pictures[style]) ** 0.6 for style in styles])[0]
@@ -147,10 +148,7 @@ class Corpus:
         if stage == "base" and rng.random() < 0.5:
             yield from self._aspect_row(picture, rng.choice(self.experts), rng, "single")
         told, looks = (self.told, self.looks) if rendered else (2, self.looks // 4)  # of a real picture little is known
-        first, others = picture.published, picture.questions
-        if rendered:  # "where" is slow to learn, and there are fewer such questions than others
-            first, others = ([one for one in others if (one.type in _PLACES) is placed] for placed in (True, False))
-        asked = _draw_questions(first, others, told + (looks if stage == "base" else 0), rng)
+        asked = _draw_questions(*_pools(picture), told + (looks if stage == "base" else 0), rng)
         for index, one in enumerate(asked):
             prompt = self.prompts.single_text("answer", one.question)
             row = _answer_row(picture, one, prompt, "single", rng)
@@ -167,11 +165,8 @@ class Corpus:
         """Stage II: one expert an image, on its own aspect and its own questions."""
         expert = rng.choice(self.experts)
         yield from self._aspect_row(picture, expert, rng, expert)
-        mine, published = (
-            [one for one in pool if expert_of(one.type, self.experts) == expert]
-            for pool in (picture.questions, picture.published)
-        )
-        for one in _draw_questions(published, mine, 2, rng):
+        first, others = ([one for one in pool if expert_of(one.type, self.experts) == expert] for pool in _pools(picture))
+        for one in _draw_questions(first, others, self.told if picture.style == "scenes" else 2, rng):
             prompt = self.prompts.expert_text(expert, "answer", one.question)
             yield replace(_answer_row(picture, one, prompt, expert, rng), needed=(expert,))
 
@@ -325,11 +320,20 @@ def _draw(picture: Picture, rng: random.Random, count: int, *, sharp: bool) -> l
     return drawn
 
 
-def _draw_questions(
-    published: Sequence[Question], others: Sequence[Question], count: int, rng: random.Random
-) -> list[Question]:
-    """Up to `count` different questions, half of them published ones where there are any."""
-    first = rng.sample(published, min((count + 1) // 2, len(published)))
+def _pools(picture: Picture) -> tuple[list[Question], list[Question]]:
+    """The questions that half of the draws are from, and the others: what people asked, or where things stand in a scene.
+
+    "Where" is slow to learn, and there are fewer such questions than others.
+    """
+    if picture.style != "scenes":
+        return picture.published, picture.questions
+    placed = [one for one in picture.questions if one.type in _PLACES]
+    return placed, [one for one in picture.questions if one.type not in _PLACES]
+
+
+def _draw_questions(first: Sequence[Question], others: Sequence[Question], count: int, rng: random.Random) -> list[Question]:
+    """Up to `count` different questions, half of them from `first` where it has any."""
+    first = rng.sample(first, min((count + 1) // 2, len(first)))
     rest = rng.sample(others, min(count - len(first), len(others)))
     drawn = [*first, *rest]
     rng.shuffle(drawn)

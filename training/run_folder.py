@@ -20,7 +20,7 @@ _LATER = ("encoder", *STAGES)
 
 @contextmanager
 def claimed(out: Path, recipe: Recipe) -> Generator[None]:
-    """Hold `out`, made if need be, for this training and write its recipe there; a lock, so a killed training leaves none behind.
+    """Hold `out`, made if need be, for this training and write its recipe there. A lock: a killed one leaves none behind.
 
     Raises:
         UserError: another training writes there, or the folder's run had another recipe; the message names the difference.

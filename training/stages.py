@@ -329,7 +329,10 @@ def _run(
         material.stores, material.tokenizer, material.answers, recipe.network.experts, adapters,
         sizes.max_words, 1 if isinstance(sizes, PlainQFormerConfig) else sizes.queries_side, material.words_tokenizer,
     )  # fmt: skip
-    corpus = replace(material.corpus, scene_share=settings.scene_share, told=settings.told, looks=settings.looks)
+    corpus = replace(
+        material.corpus,
+        scene_share=settings.scene_share, told=settings.told, looks=settings.looks, asked_share=settings.asked,
+    )  # fmt: skip
     trainer = StageTrainer(
         model=task,
         args=stage_arguments(settings, out / stage, seed=recipe.seed, save_steps=SAVE_STEPS),
