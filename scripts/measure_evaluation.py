@@ -31,6 +31,7 @@ import numpy as np
 
 from rsagent import RSAgent
 from rsagent.engines.scripted import ScriptedEngine
+from rsagent.evaluation.asking import agent_speaks
 from rsagent.evaluation.conduct import conduct
 from rsagent.evaluation.run_folder import RunFolder
 from rsagent.evaluation.sets import EvaluationSet, Item
@@ -268,7 +269,7 @@ async def evaluate(toy: EvaluationSet, path: Path, engine: ScriptedEngine) -> No
     """A whole run."""
     folder = RunFolder.begin(path, CONFIG, len(toy.items))
     async with RSAgent(engine) as agent:
-        await conduct(agent, toy, folder, lambda _: None, meteor=False)
+        await conduct(agent_speaks(agent), toy, folder, lambda _: None, meteor=False)
 
 
 def start_and_kill(toy: EvaluationSet, path: Path, log: Path, after: float | None) -> bool:

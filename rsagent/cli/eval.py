@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,10 +14,11 @@ from rsagent.cli.console import decorated, result, result_json, say, terminal
 from rsagent.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from rsagent.engines.ablation import SoftPrompts
     from rsagent.engines.base import Engine
+    from rsagent.evaluation.asking import Speaker
     from rsagent.evaluation.caption_floors import Seen
     from rsagent.evaluation.sets import EvaluationSet
     from rsagent.evaluation.table import Table
@@ -63,6 +65,7 @@ def run(
         Literal["own", "shuffled", "zero"],
         typer.Option(help="Whose soft prompts the experts read: the image's, another's, or none."),
     ] = "own",
+    single: Annotated[bool, typer.Option("--single", help="Stage I's one LLM, without router, experts and composer.")] = False,
     encoder: Annotated[bool, typer.Option(help="The floors that need features of all training images.")] = True,
     meteor: Annotated[bool, typer.Option(help="METEOR too: slower, needs 2 GB of memory.")] = True,
     device: options.Device = None,
@@ -86,8 +89,12 @@ def run(
     )  # fmt: skip
     if soft_prompts != "own" and settings.engine != "local":
         raise UserError(f"--soft-prompts {soft_prompts}: only the engine local can change them; leave --engine out")
+    if single and (settings.engine != "local" or soft_prompts != "own" or settings.best):
+        raise UserError("--single: one LLM on the engine local, without soft prompts and beams; leave the other option out")
     complete = run_async(
-        _Evaluation(dataset, split, settings, style, data, limit, soft_prompts, encoder, meteor).conduct(out, as_json, plain)
+        _Evaluation(dataset, split, settings, style, data, limit, soft_prompts, single, encoder, meteor).conduct(
+            out, as_json, plain
+        )
     )
     raise typer.Exit(0 if complete else 1)
 
@@ -104,6 +111,7 @@ class _Evaluation:
         data: Path | None,
         limit: int | None,
         soft_prompts: SoftPrompts,
+        single: bool,
         encoder: bool,
         meteor: bool,
     ) -> None:
@@ -112,13 +120,13 @@ class _Evaluation:
 
         self.settings, self.encoder, self.meteor, self.limit = settings, encoder, meteor, limit
         self.soft_prompts: SoftPrompts = soft_prompts
+        self.single = single
         self.prompts: Prompts = prompts_for(settings)
         opened = open_set(dataset, data, split, limit=limit)
         self.chosen = _for_model(opened, style, settings, self.prompts)
 
     async def conduct(self, out: Path | None, as_json: bool, plain: bool) -> bool:
         """Run to the end; whether every item was answered."""
-        from rsagent.agent import RSAgent
         from rsagent.evaluation.conduct import conduct
         from rsagent.evaluation.run_folder import RunFolder
 
@@ -126,12 +134,8 @@ class _Evaluation:
         name = "-".join(part for part in (self.chosen.name, self.chosen.split, str(config["model"]), self._special()) if part)
         folder = RunFolder.begin(out or RUNS / name, config, len(self.chosen.items))
         say(f"the run lies in {folder.path}; the same command goes on with it")
-        engine = await self._engine()
-        patience = max(self.settings.expert_timeout_s, 600.0)  # another load on the machine must not cost quality
-        async with RSAgent(
-            engine, prompts=self.prompts, max_tokens=self.settings.max_tokens, expert_timeout_s=patience
-        ) as agent:
-            done = await conduct(agent, self.chosen, folder, self._see, meteor=self.meteor, seed=self.settings.seed)
+        async with self._speaker(await self._engine()) as speaker:
+            done = await conduct(speaker, self.chosen, folder, self._see, meteor=self.meteor, seed=self.settings.seed)
         show(done.tables, as_json, plain)
         if not done.complete:
             say("partial: some items have no full answer; the same command asks for them again")
@@ -159,6 +163,7 @@ class _Evaluation:
             "seed": settings.seed,
             "prompts": words[:16],
             "soft_prompts": self.soft_prompts,
+            "single": self.single,
         }
 
     def _digest(self) -> str | None:
@@ -178,13 +183,34 @@ class _Evaluation:
     def _special(self) -> str:
         """What in a folder's name tells a run from the plain one."""
         parts = ["best" if self.settings.best else "", "" if self.soft_prompts == "own" else f"{self.soft_prompts}-prompts"]
+        parts.append("single" if self.single else "")
         return "-".join(part for part in [*parts, f"limit{self.limit}" if self.limit else ""] if part)
+
+    @asynccontextmanager
+    async def _speaker(self, engine: Engine) -> AsyncGenerator[Speaker]:
+        """Who is evaluated: the whole graph on the engine, or stage I's LLM alone."""
+        from rsagent.agent import RSAgent
+        from rsagent.evaluation.asking import agent_speaks, single_speaks
+
+        patience = max(self.settings.expert_timeout_s, 600.0)  # another load on the machine must not cost quality
+        async with RSAgent(
+            engine, prompts=self.prompts, max_tokens=self.settings.max_tokens, expert_timeout_s=patience
+        ) as agent:
+            yield single_speaks(engine, self.prompts) if self.single else agent_speaks(agent)
 
     async def _engine(self) -> Engine:
         import asyncio
 
         from rsagent.cli.runtime import load_engine
 
+        if self.single:
+            from rsagent.engines.local import LocalEngine
+
+            settings = self.settings
+            return await asyncio.to_thread(
+                LocalEngine.load, settings.checkpoint, device=settings.device, dtype=settings.dtype, seed=settings.seed,
+                prompts=self.prompts, max_pixels=settings.max_pixels, single=True,
+            )  # fmt: skip
         if self.soft_prompts == "own":
             return await asyncio.to_thread(load_engine, self.settings, self.prompts, None)
         from rsagent.engines.ablation import AblatedEngine

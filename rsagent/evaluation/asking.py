@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rsagent.errors import RSAgentError, UserError
 from rsagent.evaluation.caption_facts import object_counts
@@ -16,7 +16,10 @@ from rsagent.evaluation.run import Picture, Predictions, Progress, Troubles, say
 
 if TYPE_CHECKING:
     from rsagent.agent import RSAgent
+    from rsagent.engines.base import Engine
     from rsagent.evaluation.sets import EvaluationSet, Item
+    from rsagent.imagery import ImageSource
+    from rsagent.prompts import Prompts
     from rsagent.schemas import ExpertReport
 
 
@@ -30,6 +33,40 @@ class Reply:
     missing: tuple[str, ...]
 
 
+class Speaker(Protocol):
+    """Whoever says something about an item, on its own picture or on another one."""
+
+    def __call__(self, item: Item, picture: ImageSource, style: str) -> Awaitable[Reply]:
+        """The answer to the item's question, or a caption in `style` where it has none."""
+        ...
+
+
+def agent_speaks(agent: RSAgent) -> Speaker:
+    """The model as a user gets it: router, experts, composer."""
+
+    async def put(item: Item, picture: ImageSource, style: str) -> Reply:
+        if not item.question:
+            caption = await agent.caption(picture, style)
+            return Reply(caption.text, "", _said(caption.reports), tuple(caption.missing))
+        answer = await agent.ask(picture, item.question)
+        told = ((answer.expert, answer.text), *_said(answer.evidence))
+        return Reply(answer.text, answer.expert, told, tuple(answer.missing))
+
+    return put
+
+
+def single_speaks(engine: Engine, prompts: Prompts) -> Speaker:
+    """Stage I's single LLM alone: no router, no experts, no composer. `engine` was loaded with `single=True`."""
+
+    async def put(item: Item, picture: ImageSource, style: str) -> Reply:
+        facts = await engine.prepare(picture)
+        instruction = item.question or prompts.caption_instruction(style)
+        (prompt,) = await engine.route(facts.sha256, instruction, "answer" if item.question else "caption")
+        return Reply("".join([piece async for piece in engine.generate(prompt)]).strip(), prompt.expert, (), ())
+
+    return put
+
+
 def blind_pictures(chosen: EvaluationSet, seed: int) -> dict[str, Picture]:
     """For each image another one of the set: the questions about it are put to that."""
     pictures = chosen.images
@@ -38,14 +75,14 @@ def blind_pictures(chosen: EvaluationSet, seed: int) -> dict[str, Picture]:
 
 
 async def ask_set(
-    agent: RSAgent, chosen: EvaluationSet, kept: Predictions, name: str, pictures: Mapping[str, Picture] | None = None
+    speaker: Speaker, chosen: EvaluationSet, kept: Predictions, name: str, pictures: Mapping[str, Picture] | None = None
 ) -> Troubles:
     """Ask about every item of the set that `kept` does not hold, and keep each reply as it comes.
 
     A reply that fails, or that lacks an expert, is not kept: it is named, and asked for again next time.
 
     Args:
-        agent: whom to ask.
+        speaker: who is asked.
         chosen: the set.
         kept: the run's predictions.
         name: for the lines of progress.
@@ -56,14 +93,8 @@ async def ask_set(
         say(f"{name}: {len(chosen.items) - len(todo)} of {len(chosen.items)} are there already")
     progress, troubles, tally = Progress(name, len(todo)), Troubles(name), Tally()
 
-    async def put(item: Item) -> Reply:
-        picture = item.picture() if pictures is None else pictures[item.image]()
-        if chosen.task == "caption":
-            caption = await agent.caption(picture, chosen.style)
-            return Reply(caption.text, "", _said(caption.reports), tuple(caption.missing))
-        answer = await agent.ask(picture, item.question)
-        told = ((answer.expert, answer.text), *_said(answer.evidence))
-        return Reply(answer.text, answer.expert, told, tuple(answer.missing))
+    def put(item: Item) -> Awaitable[Reply]:
+        return speaker(item, item.picture() if pictures is None else pictures[item.image](), chosen.style)
 
     async with aclosing(several(todo, put)) as replies:
         async for item, reply in replies:

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rsagent.evaluation.asking import ask_set, blind_pictures, texts_of
+from rsagent.evaluation.asking import Speaker, ask_set, blind_pictures, texts_of
 from rsagent.evaluation.run_folder import RunFolder
 from rsagent.evaluation.scoring import Said, score_set
 from rsagent.evaluation.table import Table
 
 if TYPE_CHECKING:
-    from rsagent.agent import RSAgent
     from rsagent.evaluation.caption_floors import Seen
     from rsagent.evaluation.sets import EvaluationSet
 
@@ -26,7 +25,7 @@ class Conducted:
 
 
 async def conduct(
-    agent: RSAgent,
+    speaker: Speaker,
     chosen: EvaluationSet,
     folder: RunFolder,
     see: Callable[[EvaluationSet], Seen | None],
@@ -37,7 +36,7 @@ async def conduct(
     """Ask what has not been asked yet, score everything, and keep the tables in the run's folder.
 
     Args:
-        agent: the model as a user gets it.
+        speaker: who is evaluated.
         chosen: the set.
         folder: of the run, which `RunFolder.begin` has opened for this configuration.
         see: gives the features for the floors, None where the model has no image encoder at hand.
@@ -54,13 +53,13 @@ async def conduct(
         need_extra()  # before hours of asking, not after
     with folder.alone():
         kept = folder.predictions()
-        troubles = await ask_set(agent, chosen, kept, f"{chosen.name} {chosen.split}")
+        troubles = await ask_set(speaker, chosen, kept, f"{chosen.name} {chosen.split}")
         texts, complete = texts_of(chosen, kept, troubles), troubles.empty
         blind: list[str] | None = None
         if chosen.task != "caption" and len(chosen.images) > 1:
             kept_blind = folder.predictions("blind")
             pictures = blind_pictures(chosen, seed)
-            troubles_blind = await ask_set(agent, chosen, kept_blind, f"{chosen.name} {chosen.split}, shuffled", pictures)
+            troubles_blind = await ask_set(speaker, chosen, kept_blind, f"{chosen.name} {chosen.split}, shuffled", pictures)
             blind = texts_of(chosen, kept_blind, troubles_blind)
             complete = complete and troubles_blind.empty
         note = "" if complete else f"PARTIAL: {len(kept)} of {len(chosen.items)} items were answered in full."

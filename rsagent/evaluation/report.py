@@ -17,10 +17,10 @@ from rsagent.evaluation.run_folder import RunFolder, write_whole
 from rsagent.evaluation.table import Table, to_markdown
 
 _SHOWN = (
-    "engine", "checkpoint", "model", "style", "decoding", "max_tokens", "dtype", "seed", "soft_prompts", "limit",
-    "prompts", "items",
+    "engine", "checkpoint", "model", "style", "decoding", "max_tokens", "dtype", "seed", "soft_prompts", "single",
+    "limit", "prompts", "items",
 )  # fmt: skip
-_USUAL: Mapping[str, Any] = {"soft_prompts": "own", "dtype": "auto", "decoding": "default"}
+_USUAL: Mapping[str, Any] = {"soft_prompts": "own", "single": False, "dtype": "auto", "decoding": "default"}
 INDEX = "README.md"
 _HEAD = "Written by `rsagent eval report` from stored runs. Intervals: 95 %, bootstrap over images."
 

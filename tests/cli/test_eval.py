@@ -60,6 +60,7 @@ def test_another_configuration_is_one_line(cli, toy):
         (("report",), "there are no runs"),
         (("scenes-captions", "--split", "train"), "has no part 'train'"),
         (("ucm-captions", "--soft-prompts", "zero"), "only the engine local"),
+        (("ucm-captions", "--single"), "one LLM on the engine local"),
     ],
 )
 def test_mistakes_are_one_line(cli, arguments, message):

@@ -8,6 +8,7 @@ import pytest
 from rsagent import RSAgent
 from rsagent.engines.scripted import ScriptedEngine
 from rsagent.errors import EngineError, UserError
+from rsagent.evaluation.asking import agent_speaks
 from rsagent.evaluation.conduct import conduct
 from rsagent.evaluation.run_folder import RunFolder
 from tests.evaluation.toys import SAID, Reader, caption_set, question_set
@@ -17,7 +18,7 @@ CONFIG = {"dataset": "toy", "split": "test", "limit": None, "items": "x", "engin
 
 async def run(engine, chosen, path, **changed):
     folder = RunFolder.begin(path, {**CONFIG, **changed}, len(chosen.items))
-    return await conduct(RSAgent(engine), chosen, folder, lambda _: None, meteor=False)
+    return await conduct(agent_speaks(RSAgent(engine)), chosen, folder, lambda _: None, meteor=False)
 
 
 def rows(table):
