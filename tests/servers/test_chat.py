@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cli.terminal import Terminal
-from tests.servers.test_faults import requests_running
+from tests.servers.clients import requests_running
 
 
 def test_answers_stream_and_ctrl_c_leaves_nothing_running_on_the_server(untrained: Any, pictures: list[Path], tmp_path: Path):

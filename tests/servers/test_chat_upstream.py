@@ -18,7 +18,7 @@ import pytest
 
 from rsagent.engines.chat_client import ChatClient
 from rsagent.errors import EngineError
-from tests.servers.test_faults import requests_running
+from tests.servers.clients import requests_running
 
 HELLO = [{"role": "user", "content": "Name the objects."}]
 
