@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rsagent.model.image_encoder import ImageFeatures
-from rsagent.model.network import RSMoE
+from rsagent.model.network import RSMoE, visual_prefix
 from rsagent.model.router import Routing
 from rsagent.model.vlm_encoder import VLMFeatures
 from rsagent.training.auxiliary import Grounding, ReadOut
@@ -86,7 +86,8 @@ class LanguageTask(nn.Module):
         extra: dict[str, Any] = {}
         if routing is not None:  # the adapters of stage II are the experts, in the router's order
             chosen = batch["adapter"][part]
-            prefix = torch.cat([prefix, routing.soft_prompts[part][torch.arange(len(chosen), device=chosen.device), chosen]], 1)
+            soft_prompts = routing.soft_prompts[part][torch.arange(len(chosen), device=chosen.device), chosen]
+            prefix = visual_prefix(prefix, soft_prompts)
             extra["adapter_names"] = [self.adapters[int(index)] for index in chosen]
         segments = torch.cat([torch.zeros(prefix.shape[:2], dtype=segment.dtype, device=ids.device), segment], 1)
         embeds = torch.cat([prefix, self.llm.get_input_embeddings()(ids).to(prefix.dtype)], 1)

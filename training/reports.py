@@ -20,7 +20,7 @@ from rsagent.graphs.compose import EVIDENCE_THRESHOLD, choose
 from rsagent.graphs.text import clean
 from rsagent.model.decode import DecodeRequest, decode
 from rsagent.model.image_encoder import ImageFeatures
-from rsagent.model.network import RSMoE
+from rsagent.model.network import RSMoE, visual_prefix
 from rsagent.prompts import Prompts
 from rsagent.schemas import ExpertPrompt
 from rsagent.training.batches import Stores
@@ -88,7 +88,7 @@ def _describe(network: RSMoE, stores: Stores, prompts: Prompts, views: Sequence[
             for asked in _asked(speaking, prompts, instruction, routing.gate[row].sigmoid().tolist()):
                 pieces: list[str] = []
                 expert = speaking.config.experts.index(asked.expert)
-                prefix = torch.cat([seen.projected[row], routing.soft_prompts[row, expert]])
+                prefix = visual_prefix(seen.projected[row], routing.soft_prompts[row, expert])
                 requests.append(DecodeRequest(prefix, asked.text, asked.expert, asked.max_tokens, _listener(pieces)))
                 heard.append((said[row], asked.expert, pieces))
         with torch.autocast(device.type, torch.bfloat16, enabled=lowered):

@@ -231,7 +231,7 @@ class LocalEngine:
             writing.cancel()
 
     async def prefix(self, prompt: ExpertPrompt) -> Tensor:
-        """What the LLM reads before the words of `prompt`, `(tokens, llm_dim)`: F_VLM and the expert's soft prompt.
+        """What the LLM reads before the words of `prompt`, `(tokens, llm_dim)`: the expert's soft prompt and F_VLM.
 
         Raises:
             ImageLost: the image is no longer remembered.
@@ -328,12 +328,12 @@ class LocalEngine:
         return [None] * len(asked)
 
     def _prefix(self, expert: str, reading: _Reading) -> Tensor:
-        import torch
+        from rsagent.model.network import visual_prefix
 
         experts = self.network.config.experts
         if expert not in experts:  # the composer and stage I's single LLM have no soft prompt
             return reading.projected
-        return torch.cat([reading.projected, reading.soft_prompts[experts.index(expert)]])
+        return visual_prefix(reading.projected, reading.soft_prompts[experts.index(expert)])
 
     def _trace(self, asked: Sequence[tuple[str, ImageTokens]]) -> Sequence[Any]:
         from rsagent.model.trace import trace

@@ -21,7 +21,7 @@ class DecodeRequest:
     """One prompt of a batch.
 
     Attributes:
-        prefix: `(tokens, llm_dim)`: F_VLM and the soft prompt.
+        prefix: `(tokens, llm_dim)`: the soft prompt, if there is one, and F_VLM.
         text: the readable prompt.
         adapter: which adapter writes.
         max_tokens: tokens written at most.

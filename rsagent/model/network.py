@@ -1,6 +1,8 @@
 """The RS-MoE network: image encoder, VLM encoder, instruction router and one LLM with an adapter for each expert.
 
-What the LLM reads, in this order (RS-MoE, figure 1): F_VLM, the expert's soft prompt, the prompt's text; it writes the rest.
+What the LLM reads, in this order: the expert's soft prompt, F_VLM, the prompt's text; it writes the rest. RS-MoE's figure 1
+has the soft prompt behind F_VLM. There it pushes the image away from the words by its own length, and an LLM that learnt in
+stage I to find places by their distance (rotary positions) misreads them; `docs/experiments.md` has the figures.
 The adapters are PEFT's; nothing here assumes which causal LM carries them.
 """
 
@@ -26,6 +28,16 @@ if TYPE_CHECKING:
 COMPOSER = "composer"
 SINGLE = "single"
 """The adapter of stage I: the single LLM from which every expert starts."""
+
+
+def visual_prefix(projected: Tensor, soft_prompt: Tensor) -> Tensor:
+    """What an expert reads before the words, `(..., soft_prompts + queries, llm_dim)`.
+
+    Args:
+        projected: F_VLM in the LLM's width, `(..., queries, llm_dim)`.
+        soft_prompt: the expert's, `(..., soft_prompts, llm_dim)`.
+    """
+    return torch.cat([soft_prompt, projected], -2)
 
 
 class RSMoE(nn.Module):
@@ -105,10 +117,6 @@ class RSMoE(nn.Module):
     def route(self, seen: VLMFeatures) -> Routing:
         """Soft prompts, gate and attention of the instruction router."""
         return self.router(seen)
-
-    def prefix(self, seen: VLMFeatures, soft_prompts: Tensor | None) -> Tensor:
-        """F_VLM, then the soft prompt `(batch, soft_prompts, llm_dim)` if there is one: `(batch, tokens, llm_dim)`."""
-        return seen.projected if soft_prompts is None else torch.cat([seen.projected, soft_prompts], 1)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids `(batch, tokens)` -> the LLM's input embeddings `(batch, tokens, llm_dim)`."""

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from rsagent.errors import CheckpointError, EngineError, RSAgentError
 from rsagent.model.checkpoint import checkpoint_digest, load_checkpoint, read_config, save_checkpoint
-from rsagent.model.network import RSMoE
+from rsagent.model.network import RSMoE, visual_prefix
 from rsagent.model.pretrained import failure
 
 ADAPTERS = ["composer", "object", "relation", "single", "theme"]
@@ -43,7 +43,7 @@ def outputs(network: RSMoE) -> dict[str, torch.Tensor]:
         found = {"seen": seen.projected, "gate": routing.gate, "soft": routing.soft_prompts}
         for name in network.adapters:
             network.llm.set_adapter(name)
-            found[name] = network.llm(inputs_embeds=network.prefix(seen, routing.soft_prompts[:, 0])).logits
+            found[name] = network.llm(inputs_embeds=visual_prefix(seen.projected, routing.soft_prompts[:, 0])).logits
     return found
 
 

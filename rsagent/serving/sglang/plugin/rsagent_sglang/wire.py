@@ -1,4 +1,4 @@
-"""How the visual prefix of a prompt (F_VLM, then the expert's soft prompt) travels: a data URL with the numbers in base64.
+"""How the visual prefix of a prompt (the expert's soft prompt, then F_VLM) travels: a data URL with the numbers in base64.
 
     data:application/x-rsagent-embeds;dtype=float16;shape=44x256;checkpoint=DIGEST;base64,...
 
