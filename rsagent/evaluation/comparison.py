@@ -85,9 +85,10 @@ def compare_runs(folders: Sequence[Path], *, seed: int = 0) -> Compared:
     letters = ascii_uppercase[: len(runs)]
     legend = "; ".join(f"{letter}: {run.name}" for letter, run in zip(letters, runs, strict=True))
     partial = "" if len(keys) == runs[0].items else f" PARTIAL: {len(keys)} of {runs[0].items} items are in all runs."
+    about = "".join(f" {note}" for note in dict.fromkeys(run.note for run in runs) if note)
     title = f"{runs[0].config['dataset']}, {runs[0].config['split']}"
     build = _captions if not records[0][0]["question"] else _answers
-    score, tables, scores, confusions = build(title, letters, records, legend + "." + partial, seed)
+    score, tables, scores, confusions = build(title, letters, records, legend + "." + partial + about, seed)
     items = [_item([of[row] for of in records], [values[row] for values in scores]) for row in range(len(keys))]
     items.sort(key=lambda item: -item.gap)
     return Compared(

@@ -52,6 +52,8 @@ async def conduct(
 
         need_extra()  # before hours of asking, not after
     with folder.alone():
+        folder.note = chosen.note
+        folder.save()
         kept = folder.predictions()
         troubles = await ask_set(speaker, chosen, kept, f"{chosen.name} {chosen.split}")
         texts, complete = texts_of(chosen, kept, troubles), troubles.empty

@@ -30,13 +30,14 @@ _UNSAID = "not given"
 
 @dataclass
 class RunFolder:
-    """One run on disk. `config` is what must be the same to go on; `starts` says when and with what it ran."""
+    """One run on disk. `config` is what must be the same to go on; `starts` says when and with what it ran; `note` is the set's."""
 
     path: Path
     config: dict[str, Any]
     items: int
     starts: list[dict[str, Any]] = field(default_factory=lambda: list[dict[str, Any]]())
     complete: bool = False
+    note: str = ""
 
     @classmethod
     def begin(cls, path: Path, config: Mapping[str, Any], items: int) -> RunFolder:
@@ -72,7 +73,10 @@ class RunFolder:
             found: Any = json.loads(file.read_text("utf-8"))
             if found["version"] != VERSION:
                 raise UserError(f"{file}: is of version {found['version']}, this rsagent reads {VERSION}: run it anew")
-            return cls(path, dict(found["config"]), int(found["items"]), list(found["starts"]), bool(found["complete"]))
+            return cls(
+                path, dict(found["config"]), int(found["items"]), list(found["starts"]), bool(found["complete"]),
+                str(found.get("note", "")),
+            )  # fmt: skip
         except FileNotFoundError:
             raise UserError(f"{path}: no run lies there ({_MANIFEST} is missing); name a folder of `rsagent eval`") from None
         except OSError as error:
@@ -96,6 +100,7 @@ class RunFolder:
             "config": self.config,
             "items": self.items,
             "complete": self.complete,
+            "note": self.note,
             "starts": self.starts,
         }
         write_whole(self.path / _MANIFEST, json.dumps(data, indent=2, ensure_ascii=False) + "\n")

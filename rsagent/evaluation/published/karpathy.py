@@ -71,6 +71,7 @@ def list_ucm(home: Path, *, drop_wrong: bool = True) -> Reading[CaptionedImage]:
         reading.faults.append(f"training images with captions of farmland that show something else: {len(wrong)}")
     if drop_wrong:
         reading.items = [item for item in reading.items if item not in wrong]
+        reading.left_out = wrong
     return reading
 
 
