@@ -30,7 +30,11 @@ _UNSAID = "not given"
 
 @dataclass
 class RunFolder:
-    """One run on disk. `config` is what must be the same to go on; `starts` says when and with what it ran; `note` is the set's."""
+    """One run on disk.
+
+    `config` is what must be the same to go on; `starts` says when and with what it ran; `note` is what a reader of its
+    figures must know of the set.
+    """
 
     path: Path
     config: dict[str, Any]

@@ -110,7 +110,7 @@ def _check_one(name: str, home: Path, progress: Progress | None) -> Checked:
 
 
 def counts(about: Published, found: AnyReading, split: str | None = None) -> list[str]:
-    """Parts and classes that are smaller or larger than published; `split` looks at one part alone where parts are published."""
+    """Parts and classes that are smaller or larger than published; of the part `split` alone where parts are published."""
     there = [*found.items, *found.left_out]
     listed = Counter(item.split for item in there) + Counter(part for part, _ in found.missing)
     if about.divided_here:
