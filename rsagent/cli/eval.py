@@ -133,6 +133,7 @@ class _Evaluation:
         config = self._config()
         name = "-".join(part for part in (self.chosen.name, self.chosen.split, str(config["model"]), self._special()) if part)
         folder = RunFolder.begin(out or RUNS / name, config, len(self.chosen.items))
+        folder.keep_prompts(self.prompts.model_dump_json(indent=1))
         say(f"the run lies in {folder.path}; the same command goes on with it")
         async with self._speaker(await self._engine()) as speaker:
             done = await conduct(speaker, self.chosen, folder, self._see, meteor=self.meteor, seed=self.settings.seed)
@@ -143,10 +144,9 @@ class _Evaluation:
 
     def _config(self) -> dict[str, Any]:
         """What must be the same to go on with a run."""
-        from hashlib import sha256
+        from rsagent.evaluation.identity import spoken_with
 
         settings = self.settings
-        words = sha256(self.prompts.model_dump_json().encode()).hexdigest()
         digest = self._digest()
         return {
             "dataset": self.chosen.name,
@@ -157,13 +157,9 @@ class _Evaluation:
             "checkpoint": digest,
             "model": (settings.chat_model or "chat") if settings.engine == "openai" else (digest or settings.engine)[:12],
             "style": self.chosen.style or None,
-            "decoding": "beams" if settings.best else "default",
-            "max_tokens": settings.max_tokens,
-            "dtype": settings.dtype,
-            "seed": settings.seed,
-            "prompts": words[:16],
             "soft_prompts": self.soft_prompts,
             "single": self.single,
+            **spoken_with(settings, self.prompts, single=self.single),
         }
 
     def _digest(self) -> str | None:

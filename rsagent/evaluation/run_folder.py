@@ -1,6 +1,7 @@
 """The folder of one run: its configuration and where it came from, what was said, and the tables of it.
 
     run.json            configuration, starts (time, revision, versions), whether it is complete
+    prompts.json        the words that the model was given
     predictions.jsonl   what the model said, a line an item, as it came
     blind.jsonl         what it said of another image (questions and classes)
     tables.json         the figures, written in the end
@@ -24,7 +25,7 @@ from rsagent.evaluation.run import Predictions
 from rsagent.evaluation.table import Table, from_json, to_json
 
 VERSION = 1
-_MANIFEST, _TABLES = "run.json", "tables.json"
+_MANIFEST, _TABLES, _PROMPTS, _LOCK = "run.json", "tables.json", "prompts.json", ".lock"
 _UNSAID = "not given"
 
 
@@ -48,21 +49,23 @@ class RunFolder:
         """Make the folder, or go on with the run that it holds; this start is noted in it.
 
         Raises:
-            UserError: it holds a run of another configuration, something else, or cannot be made.
+            UserError: it holds a run of another configuration, something else, cannot be made, or another process holds it.
         """
         run = cls(path, dict(config), items)
-        if (path / _MANIFEST).exists():
-            old = cls.read(path)
-            _check_same(path, old.config, run.config)
-            run.starts = old.starts
-        elif path.is_dir() and any(path.iterdir()):
+        manifest = path / _MANIFEST
+        if not manifest.exists() and path.is_dir() and any(entry.name != _LOCK for entry in path.iterdir()):
             raise UserError(f"{path} holds something else than a run: give another --out")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{path}: cannot be made ({error.strerror}); give another --out") from error
-        run.starts.append(provenance())
-        run.save()
+        with run.alone():  # a run that is going on is left as it is
+            if manifest.exists():
+                old = cls.read(path)
+                _check_same(path, old.config, run.config)
+                run.starts = old.starts
+            run.starts.append(provenance())
+            run.save()
         return run
 
     @classmethod
@@ -109,6 +112,10 @@ class RunFolder:
         }
         write_whole(self.path / _MANIFEST, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
+    def keep_prompts(self, text: str) -> None:
+        """Keep the words that the model is given; the configuration holds their digest, so they are the same at each start."""
+        write_whole(self.path / _PROMPTS, text + "\n")
+
     def finish(self, tables: Sequence[Table], complete: bool) -> None:
         """Keep the tables, and whether all items have been answered."""
         write_whole(self.path / _TABLES, to_json(tables))
@@ -141,7 +148,11 @@ class RunFolder:
         except ImportError:  # no such locks on Windows
             yield
             return
-        with (self.path / ".lock").open("a") as handle:
+        try:
+            lock = (self.path / _LOCK).open("a")
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written ({error.strerror}); give another --out") from error
+        with lock as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
