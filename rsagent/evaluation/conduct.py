@@ -57,14 +57,17 @@ async def conduct(
         kept = folder.predictions()
         troubles = await ask_set(speaker, chosen, kept, f"{chosen.name} {chosen.split}")
         texts, complete = texts_of(chosen, kept, troubles), troubles.empty
+        lacking = [f"{len(kept)} of {len(chosen.items)} items were answered in full"] if not troubles.empty else []
         blind: list[str] | None = None
         if chosen.task != "caption" and len(chosen.images) > 1:
             kept_blind = folder.predictions("blind")
             pictures = blind_pictures(chosen, seed)
             troubles_blind = await ask_set(speaker, chosen, kept_blind, f"{chosen.name} {chosen.split}, shuffled", pictures)
             blind = texts_of(chosen, kept_blind, troubles_blind)
+            if not troubles_blind.empty:
+                lacking.append(f"of those on a shuffled image {len(kept_blind)} of {len(chosen.items)} were")
             complete = complete and troubles_blind.empty
-        note = "" if complete else f"PARTIAL: {len(kept)} of {len(chosen.items)} items were answered in full."
+        note = f"PARTIAL: {'; '.join(lacking)}." if lacking else ""
         tables = score_set(chosen, Said(texts, blind, note), see(chosen), meteor=meteor, seed=seed)
         folder.finish(tables, complete)
     return Conducted(tables, complete)

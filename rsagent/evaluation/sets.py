@@ -98,7 +98,7 @@ def open_set(name: str, root: Path | None, split: str, *, limit: int | None = No
     home = data_root(root)
     split = split or about.report
     parts = [open_dataset(about.name, home, part) for part in split.split("+")]
-    train, about_train = _train(about.name, about.parts, home, split)
+    train, about_train = _train(about.name, about.task, about.parts, home, split)
     notes = [f"{note}." for part in parts for note in part.notes] + about_train
     wanted = [item for part in parts for item in _items(part)]
     chosen = _some(wanted, limit)
@@ -128,11 +128,12 @@ def _joined(notes: Sequence[str]) -> str:
     return " ".join(dict.fromkeys(notes))
 
 
-def _train(name: str, parts: Sequence[str], root: Path, split: str) -> tuple[list[Item], list[str]]:
+def _train(name: str, task: Task, parts: Sequence[str], root: Path, split: str) -> tuple[list[Item], list[str]]:
     if "train" not in parts:
         return [], ["No training part is published."]
     if "train" in split.split("+") or "all" in split.split("+"):
-        return [], ["The training part is evaluated itself, so that floors of training texts are left out."]
+        own = "Floors of training texts are left out: the training part is evaluated itself."
+        return [], [own if task == "caption" else f"{own} A prior is fitted on the other images where they are few."]
     try:
         part = open_dataset(name, root, "train")
     except UserError as error:
