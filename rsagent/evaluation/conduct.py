@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rsagent.errors import UserError
 from rsagent.evaluation.asking import Speaker, ask_set, blind_pictures, texts_of
 from rsagent.evaluation.run_folder import RunFolder
 from rsagent.evaluation.scoring import Said, score_set
@@ -44,13 +45,11 @@ async def conduct(
         seed: of the floors, the bootstrap and the tests.
 
     Raises:
-        UserError: the folder holds something else, or a data set is damaged.
+        UserError: the folder holds something else, or an item has nothing that it could be scored against.
         MissingExtra: captions, and the extra `eval` is not installed.
+        EngineError: captions, and Java does not run.
     """
-    if chosen.task == "caption":
-        from rsagent.evaluation.captions import need_extra
-
-        need_extra()  # before hours of asking, not after
+    _check_truths(chosen)  # before hours of asking, not after
     with folder.alone():
         folder.note = chosen.note
         folder.save()
@@ -71,3 +70,16 @@ async def conduct(
         tables = score_set(chosen, Said(texts, blind, note), see(chosen), meteor=meteor, seed=seed)
         folder.finish(tables, complete)
     return Conducted(tables, complete)
+
+
+def _check_truths(chosen: EvaluationSet) -> None:
+    """Raise where an item cannot be scored whatever is said of it, or the scorer cannot run."""
+    if chosen.task == "caption":
+        from rsagent.evaluation.captions import check_references
+
+        check_references({item.key: item.truths for item in chosen.items})
+        return
+    blank = [item.key for item in chosen.items if not any(mark.isalnum() for truth in item.truths[:1] for mark in truth)]
+    if blank:
+        others = f" and {len(blank) - 1} more" if len(blank) > 1 else ""
+        raise UserError(f"{chosen.name}, {chosen.split}: {blank[0][:80]!r}{others} has no answer: leave it out or give it one")
