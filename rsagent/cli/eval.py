@@ -275,6 +275,7 @@ def compare(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The page with pictures; comparison.html in A's folder if left out.")
     ] = None,
+    meteor: Annotated[bool, typer.Option(help="METEOR too, of captions: slower, needs 2 GB of memory.")] = True,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the bootstrap and the test.")] = 0,
     as_json: options.Json = False,
     plain: options.Plain = False,
@@ -283,7 +284,7 @@ def compare(
     from rsagent.evaluation.comparison import compare_runs
     from rsagent.evaluation.page import write_page
 
-    compared = compare_runs(runs, seed=seed)
+    compared = compare_runs(runs, meteor=meteor, seed=seed)
     show(compared.tables, as_json, plain)
     page = html or runs[0] / "comparison.html"
     write_page(compared, page)

@@ -25,6 +25,7 @@ from rsagent.evaluation.intervals import Figure, bootstrap_each, bootstrap_mean
 
 _PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())
 """Tokens that the COCO caption evaluation leaves out, in its spelling; `-lrb-` in lower case stays, as it does there."""
+METEOR, METEOR_MEAN = "METEOR", "METEOR, mean of images"
 _ORDERS = 4
 _TINY, _SMALL = 1e-15, 1e-9
 _SECONDS = 600
@@ -36,7 +37,8 @@ _lock = threading.Lock()
 class CaptionScores:
     """The scores of one set of captions; BLEU and CIDEr are of the whole set.
 
-    `cider_per_image` and `rouge_per_image` are in the order of `images`; their means are `cider` and `rouge_l`.
+    `cider_per_image` and `rouge_per_image` are in the order of `images`; their means are `cider` and `rouge_l`. `meteor` is
+    of the whole set and no mean: METEOR adds up matches before it divides. `meteor_per_image` are the images' own scores.
     `bleu_counts` (n, 10) holds for each image the matched n-grams, the n-grams said (1 to 4 each), and the lengths of
     the caption and of the closest reference: all that BLEU is made of, so that its interval can be drawn.
     """
@@ -48,10 +50,14 @@ class CaptionScores:
     cider_per_image: tuple[float, ...]
     rouge_per_image: tuple[float, ...]
     meteor: float | None = None
+    meteor_per_image: tuple[float, ...] = ()
     bleu_counts: NDArray[np.int64] = field(repr=False, default_factory=lambda: np.zeros((0, 10), dtype=np.int64))
 
     def figures(self, *, n: int = 1000, seed: int = 0) -> dict[str, Figure]:
-        """Each score by its name, with its bootstrap interval over images (METEOR without one)."""
+        """Each score by its name, with its bootstrap interval over images.
+
+        METEOR of the set has none: it would have to be scored anew for each draw. The mean of the images' METEOR has one.
+        """
         count = len(self.images)
         figures: dict[str, Figure] = {}
         figures["CIDEr"] = bootstrap_mean(self.cider_per_image, n=n, seed=seed)
@@ -60,7 +66,8 @@ class CaptionScores:
             figures[f"BLEU-{order}"] = Figure(value, count, *ends)
         figures["ROUGE-L"] = bootstrap_mean(self.rouge_per_image, n=n, seed=seed)
         if self.meteor is not None:
-            figures["METEOR"] = Figure(self.meteor, count)
+            figures[METEOR] = Figure(self.meteor, count)
+            figures[METEOR_MEAN] = bootstrap_mean(self.meteor_per_image, n=n, seed=seed)
         return figures
 
 
@@ -95,6 +102,7 @@ def score_captions(
     cider, cider_each = scorers[0]().compute_score(true, said)
     rouge, rouge_each = scorers[1]().compute_score(true, said)
     counts = _bleu_counts(said, true)
+    of_set, of_images = _meteor(said, true, meteor)
     return CaptionScores(
         images=images,
         bleu=_bleu(counts),
@@ -102,7 +110,8 @@ def score_captions(
         rouge_l=float(rouge),
         cider_per_image=tuple(float(value) for value in cider_each),
         rouge_per_image=tuple(float(value) for value in rouge_each),
-        meteor=_meteor(said, true, meteor),
+        meteor=of_set,
+        meteor_per_image=of_images,
         bleu_counts=counts,
     )
 
@@ -192,8 +201,8 @@ class Meteor:
     def __init__(self) -> None:
         self._scorer: Any = None
 
-    def score(self, said: dict[str, list[str]], true: dict[str, list[str]]) -> float:
-        """METEOR of a whole set, from tokens.
+    def score(self, said: dict[str, list[str]], true: dict[str, list[str]]) -> tuple[float, tuple[float, ...]]:
+        """METEOR of a whole set and of each of its images, from tokens.
 
         Raises:
             EngineError: the Java program failed.
@@ -201,7 +210,8 @@ class Meteor:
         try:
             if self._scorer is None:
                 self._scorer = self._start()
-            return float(self._scorer.compute_score(true, said)[0])
+            of_set, of_images = self._scorer.compute_score(true, said)
+            return float(of_set), tuple(float(value) for value in of_images)
         except (OSError, ValueError) as error:
             raise EngineError(f"METEOR did not run ({_reason(error)}): leave it out, or free 2 GB of memory") from error
 
@@ -229,11 +239,13 @@ class Meteor:
         return scorer
 
 
-def _meteor(said: dict[str, list[str]], true: dict[str, list[str]], meteor: bool | Meteor) -> float | None:
+def _meteor(
+    said: dict[str, list[str]], true: dict[str, list[str]], meteor: bool | Meteor
+) -> tuple[float | None, tuple[float, ...]]:
     if isinstance(meteor, Meteor):
         return meteor.score(said, true)
     if not meteor:
-        return None
+        return None, ()
     with Meteor() as program:
         return program.score(said, true)
 

@@ -161,3 +161,4 @@ async def test_captions_stand_beside_their_floors(tmp_path):
     assert rows(facts)["model"].figures["object recall"].value > 0
     assert rows(against)["over shuffled image"].note == "no difference beyond the interval"
     assert all(math.isfinite(row.figures["CIDEr"].value) for row in ngrams.rows)
+    assert {record["verbatim"] for record in RunFolder.read(tmp_path / "run").predictions()} == {False}
