@@ -128,7 +128,7 @@ def described(path, captions, *, known=None, label="harbor"):
         told = {} if known is None else {"verbatim": text in known}
         kept.add(
             f"i{place}", image=f"i{place}", file=None, type="", question="", truths=["two ships near a dock", "ships"],
-            label=label, text=text, expert="", experts=[["theme", "a harbor"], ["object", text]], **told,
+            label=label, text=text, expert="", experts=[["theme", "a forest"], ["object", text]], **told,
         )  # fmt: skip
     folder.finish([], complete=True)
     return path
