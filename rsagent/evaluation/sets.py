@@ -111,6 +111,8 @@ def open_set(name: str, root: Path | None, split: str, *, limit: int | None = No
         raise UserError(f"{about.name}: the part {split} is empty; choose another --split")
     style = about.style or ""
     classes = parts[0].closed_list if about.task == "classify" else {}
+    if classes.keys() != about.classes.keys():
+        notes.append(f"The closed list is not the published one but this copy's own {len(classes)} classes.")
     return EvaluationSet(about.name, split, about.task, style, chosen, rest, classes, _joined(notes))
 
 

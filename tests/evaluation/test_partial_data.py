@@ -52,6 +52,11 @@ def test_class_folders_that_are_not_all_there(tmp_path: Path) -> None:
     note = note_of("nwpu-resisc45", tmp_path)
     assert "PARTIAL DATA: 24 of 31,500 images" in note
     assert "43 published classes have no image here" in note
+    assert "closed list" not in note
+    layouts.write_images(tmp_path / "NWPU-RESISC45" / "farmland", "farmland_001.jpg")
+    note = note_of("nwpu-resisc45", tmp_path)
+    assert "1 class is not on the published list: farmland" in note
+    assert "The closed list is not the published one but this copy's own 3 classes." in note
 
 
 def test_questions_whose_images_are_not_there(tmp_path: Path) -> None:
