@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -99,6 +99,8 @@ def compare_runs(folders: Sequence[Path], *, meteor: bool = False, seed: int = 0
         score, tables, scores, confusions = _answers(title, letters, records, note, seed)
     else:
         score, tables, scores, confusions = compared_captions(title, letters, records, note, meteor, seed)
+    lacking = (partial + about).strip()
+    tables[1:] = [replace(table, note=f"{lacking} {table.note}".strip()) for table in tables[1:]]
     items = [_item([of[row] for of in records], [values[row] for values in scores]) for row in range(len(keys))]
     items.sort(key=lambda item: -item.gap)
     return Compared(

@@ -118,8 +118,8 @@ async def test_every_table_and_page_says_it(tmp_path: Path, limit: int | None) -
     chosen = open_set("rsvqa-lr", tmp_path, "all", limit=limit)
     told = ["PARTIAL DATA: an extract: 10 of 77,232 questions", *(["LIMITED to 3 of 10 images"] if limit else [])]
     one, two = await stored(chosen, tmp_path / "one"), await stored(chosen, tmp_path / "two")
-    assert all(words in table.note for table in one.tables() for words in told)
     compared = compare_runs([one.path, two.path])
+    assert all(words in table.note for table in (*one.tables(), *compared.tables) for words in told)
     written = write_report([one.path], tmp_path / "docs")
     texts = [to_markdown(one.tables()), to_markdown(compared.tables), page(compared), written.pages[0].read_text("utf-8")]
     assert all(words in text for text in texts for words in told)
