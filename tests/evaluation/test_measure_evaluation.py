@@ -39,8 +39,12 @@ def test_every_floor_is_scored_when_the_cost_is_measured(capsys):
 
 def test_a_page_that_nothing_could_open_is_no_pass(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("RSAGENT_DATA", raising=False)
     assert measure_evaluation.main(["--rows", "page", "--images", "4"]) == 1
     assert "no Chromium here to open it in: install one, or give --no-browser" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_bytes_of_a_page_are_measured_without_a_browser_when_told(monkeypatch, capsys):
+    monkeypatch.delenv("RSAGENT_DATA", raising=False)
     assert measure_evaluation.main(["--rows", "page", "--images", "4", "--no-browser"]) == 0
     assert "not opened" in capsys.readouterr().out
