@@ -133,6 +133,7 @@ class _Evaluation:
         config = self._config()
         name = "-".join(part for part in (self.chosen.name, self.chosen.split, str(config["model"]), self._special()) if part)
         folder = RunFolder.begin(out or RUNS / name, config, len(self.chosen.items))
+        folder.keep_prompts(self.prompts.model_dump_json(indent=1))
         say(f"the run lies in {folder.path}; the same command goes on with it")
         async with self._speaker(await self._engine()) as speaker:
             done = await conduct(speaker, self.chosen, folder, self._see, meteor=self.meteor, seed=self.settings.seed)
@@ -143,10 +144,9 @@ class _Evaluation:
 
     def _config(self) -> dict[str, Any]:
         """What must be the same to go on with a run."""
-        from hashlib import sha256
+        from rsagent.evaluation.identity import spoken_with
 
         settings = self.settings
-        words = sha256(self.prompts.model_dump_json().encode()).hexdigest()
         digest = self._digest()
         return {
             "dataset": self.chosen.name,
@@ -157,13 +157,9 @@ class _Evaluation:
             "checkpoint": digest,
             "model": (settings.chat_model or "chat") if settings.engine == "openai" else (digest or settings.engine)[:12],
             "style": self.chosen.style or None,
-            "decoding": "beams" if settings.best else "default",
-            "max_tokens": settings.max_tokens,
-            "dtype": settings.dtype,
-            "seed": settings.seed,
-            "prompts": words[:16],
             "soft_prompts": self.soft_prompts,
             "single": self.single,
+            **spoken_with(settings, self.prompts, single=self.single),
         }
 
     def _digest(self) -> str | None:
@@ -279,6 +275,7 @@ def compare(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The page with pictures; comparison.html in A's folder if left out.")
     ] = None,
+    meteor: Annotated[bool, typer.Option(help="METEOR too, of captions: slower, needs 2 GB of memory.")] = True,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the bootstrap and the test.")] = 0,
     as_json: options.Json = False,
     plain: options.Plain = False,
@@ -287,7 +284,7 @@ def compare(
     from rsagent.evaluation.comparison import compare_runs
     from rsagent.evaluation.page import write_page
 
-    compared = compare_runs(runs, seed=seed)
+    compared = compare_runs(runs, meteor=meteor, seed=seed)
     show(compared.tables, as_json, plain)
     page = html or runs[0] / "comparison.html"
     write_page(compared, page)

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 _IMAGES = 256  # remembered images; an entry of the default checkpoint is 150 kB
 _READINGS = 1024  # remembered (image, instruction) pairs; an entry is 60 kB
-_BEAMS = 3
+BEAMS = 3
+"""Of the decoding `best`."""
 _END = object()
 
 K = TypeVar("K")
@@ -114,7 +115,7 @@ class LocalEngine:
         self.experts: tuple[str, ...] = ("single",) if single else tuple(network.config.experts)
         self.styles: tuple[str, ...] = () if single else tuple(network.config.composer_styles)
         self._single = single
-        self._beams = _BEAMS if best else 1
+        self._beams = BEAMS if best else 1
         self._prompts = prompts or load_prompts()
         self._reading: dict[str, Any] = {"bands": bands, "max_pixels": max_pixels}
         self._images: _Recent[str, _Seen] = _Recent(_IMAGES)

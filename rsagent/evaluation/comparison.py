@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
 from rsagent.errors import UserError
 from rsagent.evaluation.answers import numbers_in
-from rsagent.evaluation.caption_facts import caption_facts
-from rsagent.evaluation.captions import score_captions
+from rsagent.evaluation.compared_captions import Built, compared_captions
 from rsagent.evaluation.intervals import Figure
 from rsagent.evaluation.matchers import Match, match
 from rsagent.evaluation.paired import Difference, difference
@@ -29,7 +28,10 @@ COUNTS = (*map(str, range(_TOP + 1)), "11-20", "more", "no number")
 
 @dataclass(frozen=True)
 class ComparedItem:
-    """One item: what was asked, what is true, and of each run its words, what its experts said, and its score."""
+    """One item: what was asked, what is true, and of each run its words, what its experts said, and its score.
+
+    `type` is the question's, or the image's class where nothing was asked and it has one.
+    """
 
     image: str
     file: Path | None
@@ -60,8 +62,13 @@ class Compared:
     confusions: dict[str, list[list[int]]] = field(default_factory=lambda: dict[str, list[list[int]]]())
 
 
-def compare_runs(folders: Sequence[Path], *, seed: int = 0) -> Compared:
+def compare_runs(folders: Sequence[Path], *, meteor: bool = False, seed: int = 0) -> Compared:
     """Hold the first run against the others.
+
+    Args:
+        folders: of the runs.
+        meteor: METEOR too, of captions: slower, needs 2 GB of memory.
+        seed: of the bootstrap and the tests.
 
     Raises:
         UserError: fewer than two runs, runs of different sets or parts, or nothing that all have answered.
@@ -85,36 +92,21 @@ def compare_runs(folders: Sequence[Path], *, seed: int = 0) -> Compared:
     letters = ascii_uppercase[: len(runs)]
     legend = "; ".join(f"{letter}: {run.name}" for letter, run in zip(letters, runs, strict=True))
     partial = "" if len(keys) == runs[0].items else f" PARTIAL: {len(keys)} of {runs[0].items} items are in all runs."
+    about = "".join(f" {note}" for note in dict.fromkeys(run.note for run in runs) if note)
     title = f"{runs[0].config['dataset']}, {runs[0].config['split']}"
-    build = _captions if not records[0][0]["question"] else _answers
-    score, tables, scores, confusions = build(title, letters, records, legend + "." + partial, seed)
+    note = legend + "." + partial + about
+    if records[0][0]["question"]:
+        score, tables, scores, confusions = _answers(title, letters, records, note, seed)
+    else:
+        score, tables, scores, confusions = compared_captions(title, letters, records, note, meteor, seed)
+    lacking = (partial + about).strip()
+    tables[1:] = [replace(table, note=f"{lacking} {table.note}".strip()) for table in tables[1:]]
     items = [_item([of[row] for of in records], [values[row] for values in scores]) for row in range(len(keys))]
     items.sort(key=lambda item: -item.gap)
     return Compared(
         title, runs[0].config["dataset"], runs[0].config["split"], tuple(run.name for run in runs), score, tables, items,
         confusions,
     )  # fmt: skip
-
-
-Built = tuple[str, list[Table], list[Sequence[float]], dict[str, list[list[int]]]]
-
-
-def _captions(title: str, letters: str, records: Sequence[Sequence[dict[str, Any]]], note: str, seed: int) -> Built:
-    keys = [str(record["id"]) for record in records[0]]
-    references = {key: list(record["truths"]) for key, record in zip(keys, records[0], strict=True)}
-    said = [{key: str(record["text"]) for key, record in zip(keys, of, strict=True)} for of in records]
-    scores = [score_captions(texts, references) for texts in said]
-    figures = [
-        {**score.figures(seed=seed), **caption_facts(texts, references, (), seed=seed)}
-        for score, texts in zip(scores, said, strict=True)
-    ]
-    found: dict[str, Difference] = {}
-    for letter, other in zip(letters[1:], scores[1:], strict=True):
-        found[f"A over {letter}: CIDEr"] = difference(scores[0].cider_per_image, other.cider_per_image, seed=seed)
-        found[f"A over {letter}: ROUGE-L"] = difference(scores[0].rouge_per_image, other.rouge_per_image, seed=seed)
-    rows = [Row(name, dict(zip(letters, (one[name] for one in figures), strict=True))) for name in figures[0]]
-    tables = [_table(f"{title}: captions", letters, rows, note), difference_table(f"{title}: differences", found)]
-    return "CIDEr", tables, [score.cider_per_image for score in scores], {}
 
 
 def _answers(title: str, letters: str, records: Sequence[Sequence[dict[str, Any]]], note: str, seed: int) -> Built:
@@ -153,12 +145,11 @@ def _answers(title: str, letters: str, records: Sequence[Sequence[dict[str, Any]
         for letter, texts in zip(letters, said, strict=True)
         if counting
     }
-    tables = [_table(f"{title}: answers", letters, rows, note), difference_table(f"{title}: differences", found)]
+    tables = [
+        Table(f"{title}: answers", [Column(letter) for letter in letters], rows, note),
+        difference_table(f"{title}: differences", found),
+    ]
     return "right", tables, values, confusions
-
-
-def _table(title: str, letters: str, rows: Sequence[Row], note: str) -> Table:
-    return Table(title, [Column(letter) for letter in letters], rows, note)
 
 
 def _value(found: Match) -> float:
@@ -186,7 +177,7 @@ def _item(records: Sequence[Mapping[str, Any]], scores: Sequence[float]) -> Comp
     return ComparedItem(
         image=str(first["image"]),
         file=Path(first["file"]) if first["file"] else None,
-        type=str(first["type"]),
+        type=str(first["type"] or first.get("label") or ""),
         question=str(first["question"]),
         truths=tuple(dict.fromkeys(map(str, first["truths"]))),
         texts=tuple(str(record["text"]) for record in records),

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rsagent.evaluation.intervals import LEVEL, Figure, bootstrap_mean, group_numbers
+from rsagent.evaluation.intervals import LEVEL, Figure, bootstrap, bootstrap_mean, group_numbers
 
 Verdict = Literal["better", "worse", "no difference beyond the interval"]
 _CHUNK = 256
@@ -61,6 +61,48 @@ def difference(
         return Difference(figure, 1.0)
     sums: NDArray[np.float64] = np.bincount(group_numbers(groups, gain.size), weights=gain).astype(np.float64)
     return Difference(figure, _permutation_p(sums, permutations, seed))
+
+
+def ratio_difference(
+    ours: NDArray[np.float64], theirs: NDArray[np.float64], *, n: int = 1000, permutations: int = 10_000, seed: int = 0
+) -> Difference:
+    """Compare two systems by a ratio of sums, such as precision over all images.
+
+    Args:
+        ours: (images, 2), what counts and of how much, of the system that is judged.
+        theirs: of the other, in the same order.
+        n: how many times the bootstrap draws.
+        permutations: how many times the test changes sides, an image at a time.
+        seed: of both.
+
+    Returns:
+        The difference of the two ratios; its figure is NaN where a system has nothing to count of.
+    """
+    images = len(ours)
+
+    def gain(rows: NDArray[np.int64]) -> float:
+        return float(_ratio(ours[rows].sum(axis=0)) - _ratio(theirs[rows].sum(axis=0)))
+
+    value = gain(np.arange(images))
+    low, high = bootstrap(gain, images, n=n, seed=seed)
+    figure = Figure(value, images, low, high)
+    if not np.isfinite(value) or value == 0:
+        return Difference(figure, 1.0)
+    rng = np.random.default_rng(seed)
+    half, lean = (ours + theirs).sum(axis=0) / 2, (ours - theirs) / 2
+    as_far = 0
+    for start in range(0, permutations, _CHUNK):
+        signs = rng.integers(0, 2, size=(min(_CHUNK, permutations - start), images), dtype=np.int8) * 2 - 1
+        moved = signs @ lean
+        gains = _ratio(half + moved) - _ratio(half - moved)
+        as_far += int(np.count_nonzero(~(np.abs(gains) < abs(value) - 1e-12)))
+    return Difference(figure, (1 + as_far) / (1 + permutations))
+
+
+def _ratio(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., 2) -> (...,); NaN where there is nothing to count of."""
+    of = sums[..., 1]
+    return np.divide(sums[..., 0], of, out=np.full_like(of, np.nan), where=of > 0)
 
 
 def _permutation_p(sums: NDArray[np.float64], permutations: int, seed: int) -> float:

@@ -21,6 +21,7 @@ _SHOWN = (
     "limit", "prompts", "items",
 )  # fmt: skip
 _USUAL: Mapping[str, Any] = {"soft_prompts": "own", "single": False, "dtype": "auto", "decoding": "default"}
+_PRIVATE = ("chat_url",)  # a server of somebody's own is no business of the pages
 INDEX = "README.md"
 _HEAD = "Written by `rsagent eval report` from stored runs. Intervals: 95 %, bootstrap over images."
 
@@ -86,7 +87,7 @@ def _page(runs: Iterable[tuple[RunFolder, list[Table]]]) -> str:
 
 def _origin(run: RunFolder) -> str:
     """What a run was, and with what it was made, in two lines."""
-    config = {name: run.config.get(name) for name in _SHOWN}
+    config = {name: run.config.get(name) for name in (*_SHOWN, "device", "max_pixels", "chat_router", "chat_composer")}
     told = [f"{name} {value}" for name, value in config.items() if value is not None and value != _USUAL.get(name)]
     revisions = list(dict.fromkeys(str(start["revision"] or "unknown") for start in run.starts))
     last = run.starts[-1]
@@ -102,7 +103,15 @@ def _figures(runs: Iterable[tuple[RunFolder, list[Table]]]) -> str:
     """The same figures for programs."""
     from rsagent.evaluation.table import to_data
 
-    data = [{"run": run.name, "config": run.config, "starts": run.starts, "tables": to_data(tables)} for run, tables in runs]
+    data = [
+        {
+            "run": run.name,
+            "config": {name: value for name, value in run.config.items() if name not in _PRIVATE},
+            "starts": run.starts,
+            "tables": to_data(tables),
+        }
+        for run, tables in runs
+    ]
     return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 

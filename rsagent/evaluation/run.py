@@ -84,11 +84,14 @@ class Predictions:
     def __init__(self, path: Path):
         """Read `path` where it exists. A last line that a kill cut short is dropped.
 
+        Reading changes nothing on disk, for the run may be going on: the cut line goes when the next record comes.
+
         Raises:
             UserError: the file is none of these, or cannot be read.
         """
         self._path = path
         self._records: dict[str, dict[str, Any]] = {}
+        self._whole: int | None = None  # bytes before a cut line
         if not path.exists():
             return
         try:
@@ -98,7 +101,7 @@ class Predictions:
                 record = json.loads(line)
                 self._records[record["id"]] = record
             if len(whole) < len(data):
-                os.truncate(path, len(whole))
+                self._whole = len(whole)
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from error
         except (ValueError, KeyError, TypeError) as error:
@@ -120,6 +123,9 @@ class Predictions:
     def add(self, key: str, **record: Any) -> None:
         """Keep one record, on disk before this returns."""
         self._records[key] = {"id": key, **record}
+        if self._whole is not None:
+            os.truncate(self._path, self._whole)
+            self._whole = None
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(self._records[key], ensure_ascii=False) + "\n")
 

@@ -1,6 +1,7 @@
 """The folder of one run: its configuration and where it came from, what was said, and the tables of it.
 
     run.json            configuration, starts (time, revision, versions), whether it is complete
+    prompts.json        the words that the model was given
     predictions.jsonl   what the model said, a line an item, as it came
     blind.jsonl         what it said of another image (questions and classes)
     tables.json         the figures, written in the end
@@ -24,40 +25,47 @@ from rsagent.evaluation.run import Predictions
 from rsagent.evaluation.table import Table, from_json, to_json
 
 VERSION = 1
-_MANIFEST, _TABLES = "run.json", "tables.json"
+_MANIFEST, _TABLES, _PROMPTS, _LOCK = "run.json", "tables.json", "prompts.json", ".lock"
 _UNSAID = "not given"
 
 
 @dataclass
 class RunFolder:
-    """One run on disk. `config` is what must be the same to go on; `starts` says when and with what it ran."""
+    """One run on disk.
+
+    `config` is what must be the same to go on; `starts` says when and with what it ran; `note` is what a reader of its
+    figures must know of the set.
+    """
 
     path: Path
     config: dict[str, Any]
     items: int
     starts: list[dict[str, Any]] = field(default_factory=lambda: list[dict[str, Any]]())
     complete: bool = False
+    note: str = ""
 
     @classmethod
     def begin(cls, path: Path, config: Mapping[str, Any], items: int) -> RunFolder:
         """Make the folder, or go on with the run that it holds; this start is noted in it.
 
         Raises:
-            UserError: it holds a run of another configuration, something else, or cannot be made.
+            UserError: it holds a run of another configuration, something else, cannot be made, or another process holds it.
         """
         run = cls(path, dict(config), items)
-        if (path / _MANIFEST).exists():
-            old = cls.read(path)
-            _check_same(path, old.config, run.config)
-            run.starts = old.starts
-        elif path.is_dir() and any(path.iterdir()):
+        manifest = path / _MANIFEST
+        if not manifest.exists() and path.is_dir() and any(entry.name != _LOCK for entry in path.iterdir()):
             raise UserError(f"{path} holds something else than a run: give another --out")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{path}: cannot be made ({error.strerror}); give another --out") from error
-        run.starts.append(provenance())
-        run.save()
+        with run.alone():  # a run that is going on is left as it is
+            if manifest.exists():
+                old = cls.read(path)
+                _check_same(path, old.config, run.config)
+                run.starts = old.starts
+            run.starts.append(provenance())
+            run.save()
         return run
 
     @classmethod
@@ -72,7 +80,10 @@ class RunFolder:
             found: Any = json.loads(file.read_text("utf-8"))
             if found["version"] != VERSION:
                 raise UserError(f"{file}: is of version {found['version']}, this rsagent reads {VERSION}: run it anew")
-            return cls(path, dict(found["config"]), int(found["items"]), list(found["starts"]), bool(found["complete"]))
+            return cls(
+                path, dict(found["config"]), int(found["items"]), list(found["starts"]), bool(found["complete"]),
+                str(found.get("note", "")),
+            )  # fmt: skip
         except FileNotFoundError:
             raise UserError(f"{path}: no run lies there ({_MANIFEST} is missing); name a folder of `rsagent eval`") from None
         except OSError as error:
@@ -96,9 +107,14 @@ class RunFolder:
             "config": self.config,
             "items": self.items,
             "complete": self.complete,
+            "note": self.note,
             "starts": self.starts,
         }
         write_whole(self.path / _MANIFEST, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+    def keep_prompts(self, text: str) -> None:
+        """Keep the words that the model is given; the configuration holds their digest, so they are the same at each start."""
+        write_whole(self.path / _PROMPTS, text + "\n")
 
     def finish(self, tables: Sequence[Table], complete: bool) -> None:
         """Keep the tables, and whether all items have been answered."""
@@ -132,7 +148,11 @@ class RunFolder:
         except ImportError:  # no such locks on Windows
             yield
             return
-        with (self.path / ".lock").open("a") as handle:
+        try:
+            lock = (self.path / _LOCK).open("a")
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written ({error.strerror}); give another --out") from error
+        with lock as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

@@ -22,7 +22,7 @@ def open_scenes(name: str, split: str, limit: int | None) -> EvaluationSet:
     Raises:
         UserError: no such split.
     """
-    from rsagent.evaluation.sets import SCENES, EvaluationSet
+    from rsagent.evaluation.sets import SCENES, EvaluationSet, limited
     from rsagent.training.scene_sets import TEST_SET, VAL_SET
 
     fixed = {one.name: one for one in (TEST_SET, VAL_SET)}.get(split)
@@ -41,6 +41,7 @@ def open_scenes(name: str, split: str, limit: int | None) -> EvaluationSet:
     progress = Progress(f"{name}: scenes of the floors", len(known))
     train = [item for _, some in progress.over(_read("train", known, captions)) for item in some]
     note = f"Set {fixed.name}, version {fixed.version}; everything about a scene is known."
+    note = " ".join([note, *limited(len(seeds), len(list(fixed.seeds())))])
 
     def check(texts: Sequence[str], seed: int) -> dict[str, Figure]:
         return checked_figures(texts, scenes, seed)

@@ -9,7 +9,7 @@ import numpy as np
 
 from rsagent.evaluation.caption_facts import PRECISION, RECALL, VERBATIM, WORDS, caption_facts
 from rsagent.evaluation.caption_floors import Seen, caption_floors
-from rsagent.evaluation.captions import CaptionScores, Meteor, score_captions
+from rsagent.evaluation.captions import METEOR, METEOR_MEAN, CaptionScores, Meteor, score_captions
 from rsagent.evaluation.floors import QuestionPrior
 from rsagent.evaluation.intervals import Figure, bootstrap_mean
 from rsagent.evaluation.matchers import match
@@ -23,7 +23,7 @@ from rsagent.evaluation.table import Column, Row, Table
 MICRO, MACRO = "micro average", "macro average"
 STRICT, LENIENT, BLIND, PRIOR, OVER = "strict", "lenient", "shuffled image", "question prior", "over prior"
 MODEL, READ_OUT, OUTSIDE = "model", "class by read-out", "outside the closed list"
-_NGRAMS = ("CIDEr", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L")
+_NGRAMS = ("CIDEr", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", METEOR, METEOR_MEAN, "ROUGE-L")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _caption_tables(chosen: EvaluationSet, title: str, said: Said, seen: Seen | 
     extra: dict[str, dict[str, Figure]] = {}
     if chosen.check is not None:
         extra = {name: chosen.check([texts[key] for key in keys], seed) for name, texts in captions.items()}
-    ngrams = [Column(name) for name in _NGRAMS if meteor or name != "METEOR"]
+    ngrams = [Column(name) for name in _NGRAMS if meteor or name not in (METEOR, METEOR_MEAN)]
     named = [Column(PRECISION), Column(RECALL), Column(WORDS, digits=1)]
     named += [Column(VERBATIM, percent=True)] if known else []
     further = [Column(name, digits=2) for name in next(iter(extra.values()), {})]

@@ -98,18 +98,22 @@ def open_set(name: str, root: Path | None, split: str, *, limit: int | None = No
     home = data_root(root)
     split = split or about.report
     parts = [open_dataset(about.name, home, part) for part in split.split("+")]
-    train, note = _train(about.name, about.parts, home, split)
+    train, about_train = _train(about.name, about.task, about.parts, home, split)
+    notes = [f"{note}." for part in parts for note in part.notes] + about_train
     wanted = [item for part in parts for item in _items(part)]
     chosen = _some(wanted, limit)
     seen = {item.file for item in wanted}
     rest = [item for item in train if item.file not in seen]
     if len(rest) < len(train):
-        note = f"{note} Evaluated images are left out of the training part of the floors.".strip()
+        notes.append("Evaluated images are left out of the training part of the floors.")
+    notes += limited(len({item.image for item in chosen}), len({item.image for item in wanted}))
     if not chosen:
         raise UserError(f"{about.name}: the part {split} is empty; choose another --split")
     style = about.style or ""
     classes = parts[0].closed_list if about.task == "classify" else {}
-    return EvaluationSet(about.name, split, about.task, style, chosen, rest, classes, note)
+    if classes.keys() != about.classes.keys():
+        notes.append(f"The closed list is not the published one but this copy's own {len(classes)} classes.")
+    return EvaluationSet(about.name, split, about.task, style, chosen, rest, classes, _joined(notes))
 
 
 def leave_one_out(chosen: EvaluationSet) -> bool:
@@ -117,15 +121,26 @@ def leave_one_out(chosen: EvaluationSet) -> bool:
     return not chosen.train and len(chosen.images) <= _LEAVE_ONE_OUT
 
 
-def _train(name: str, parts: Sequence[str], root: Path, split: str) -> tuple[list[Item], str]:
+def limited(images: int, of: int) -> list[str]:
+    """The note of a quick look at a part of the images; none where all are evaluated."""
+    return [f"LIMITED to {images:,} of {of:,} images."] if images < of else []
+
+
+def _joined(notes: Sequence[str]) -> str:
+    return " ".join(dict.fromkeys(notes))
+
+
+def _train(name: str, task: Task, parts: Sequence[str], root: Path, split: str) -> tuple[list[Item], list[str]]:
     if "train" not in parts:
-        return [], "No training part is published."
+        return [], ["No training part is published."]
     if "train" in split.split("+") or "all" in split.split("+"):
-        return [], "The training part is evaluated itself, so that floors of training texts are left out."
+        own = "Floors of training texts are left out: the training part is evaluated itself."
+        return [], [own if task == "caption" else f"{own} A prior is fitted on the other images where they are few."]
     try:
-        return _items(open_dataset(name, root, "train")), ""
+        part = open_dataset(name, root, "train")
     except UserError as error:
-        return [], f"Without floors of training texts: {error}"
+        return [], [f"Without floors of training texts: {error}"]
+    return _items(part), [f"{note}." for note in part.notes]
 
 
 def _items(part: DataSet) -> list[Item]:

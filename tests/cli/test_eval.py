@@ -73,3 +73,26 @@ def test_mistakes_are_one_line(cli, arguments, message):
 def test_help_names_the_three_ways(cli):
     done = cli("eval", "--help")
     assert all(name in done.stdout for name in ("run", "compare", "report"))
+
+
+def test_the_record_holds_what_changes_the_words(cli, toy, place):
+    assert cli("eval", "toy", "--out", "r").exit_code == 0
+    config = json.loads((place / "r/run.json").read_text())["config"]
+    assert (config["beams"], config["max_tokens"], config["device"], config["max_pixels"]) == (1, 64, "auto", 64_000_000)
+    assert "object" in (place / "r/prompts.json").read_text()
+    done = cli("eval", "toy", "--out", "r", "--max-tokens", "20")
+    assert done.exit_code == 2
+    assert "holds a run with max_tokens 64, this one has 20" in done.stderr
+
+
+def test_a_chat_server_is_part_of_the_record_without_its_secrets():
+    from rsagent.evaluation.identity import spoken_with
+    from rsagent.prompts import load_prompts
+    from rsagent.settings import Settings
+
+    settings = Settings(engine="openai", chat_url="https://me:secret@host:8000/v1?key=1", chat_model="m", chat_composer=True)
+    record = spoken_with(settings, load_prompts())
+    assert (record["chat_url"], record["chat_router"], record["chat_composer"]) == ("https://host:8000/v1", "rules", True)
+    local = spoken_with(Settings(best=True), load_prompts())
+    assert (local["chat_url"], local["decoding"], local["beams"]) == (None, "3 beams", 3)
+    assert spoken_with(Settings(max_tokens=9), load_prompts(), single=True)["max_tokens"] == 64

@@ -110,3 +110,15 @@ class TestWithJava:
         scores = score_captions(CAPTIONS, {key: [text] for key, text in CAPTIONS.items()}, meteor=True)
         assert scores.meteor == pytest.approx(1.0)
         assert scores.figures(n=10)["METEOR"].value == scores.meteor
+
+    def test_meteor_of_the_set_stands_beside_the_mean_of_its_images_which_has_an_interval(self):
+        said = {"a": "there is a red boat", "b": "some trees", "c": "there is a road", "d": "a long grey wall"}
+        true = {"a": ["there is a red boat"], "b": ["a long grey road"], "c": ["there is a road here"], "d": ["two planes"]}
+        scores = score_captions(said, true, meteor=True)
+        figures = scores.figures(n=200)
+        of_set, mean = figures["METEOR"], figures["METEOR, mean of images"]
+        assert (of_set.value, of_set.low) == (scores.meteor, None)
+        assert mean.value == pytest.approx(sum(scores.meteor_per_image) / 4)
+        assert mean.low < mean.value < mean.high
+        assert scores.meteor_per_image[0] == pytest.approx(1.0)
+        assert scores.meteor_per_image[1] < scores.meteor_per_image[2]

@@ -15,6 +15,7 @@ from rsagent.evaluation.published.catalogue import (
     DataSet,
     LabelledImage,
     QuestionItem,
+    check,
     open_dataset,
     ten_type,
     ten_types,
@@ -94,6 +95,8 @@ def test_own_types_become_rsieval_types() -> None:
         assert set(own.values()) <= TEN_TYPES.keys()
     assert ten_type("rsvqa-lr", "count") == "quantity"
     assert ten_type("vrsbench-vqa", "object shape") is None
+    assert ten_type("rsvqa-hr", "area") is None, "square metres are no comparison"
+    assert ten_type("rsvqa-hr", "comp") == "area_comp"
     assert {name for name, about in CATALOGUE.items() if about.task == "answer"} == set(ten_types)
 
 
@@ -206,6 +209,20 @@ def test_sydney_is_told_from_ucm_by_what_the_file_says(tmp_path: Path) -> None:
     assert open_dataset("sydney-captions", tmp_path, "test").root.name == "captions"
     with pytest.raises(UserError, match="ucm-captions"):
         open_dataset("ucm-captions", tmp_path, "test")
+
+
+def test_a_file_of_the_other_data_set_is_refused_in_one_line(tmp_path: Path) -> None:
+    home = layouts.sydney_captions(tmp_path)
+    layouts.write_json(home / "dataset.json", {"images": [layouts.karpathy_row("1.tif", "test")], "dataset": "UCM"})
+    with pytest.raises(UserError, match=r"says of itself that it is 'UCM', and lies in the place of sydney-captions") as raised:
+        open_dataset("sydney-captions", tmp_path, "test")
+    assert "\n" not in str(raised.value)
+    assert "says of itself that it is 'UCM'" in " ".join(check(home).problems)
+    other = layouts.ucm_captions(tmp_path)
+    layouts.write_json(other / "dataset.json", {"images": [layouts.karpathy_row("1.tif", "test")], "dataset": "Sydney"})
+    for name in ("ucm-captions", "ucm"):
+        with pytest.raises(UserError, match="says of itself that it is 'Sydney', and lies in the place of ucm"):
+            open_dataset(name, tmp_path, "test")
 
 
 def test_errors_say_what_to_do(tmp_path: Path) -> None:

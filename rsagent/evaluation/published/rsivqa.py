@@ -169,4 +169,5 @@ def _note_faulty(reading: Reading[QuestionItem], drop: bool) -> None:
     if faulty:
         reading.faults.append(f"questions that name no object: {faulty:,}")
     if drop:
+        reading.left_out = [item for item in reading.items if item.faulty and item.split == "train"]
         reading.items = [item for item in reading.items if not (item.faulty and item.split == "train")]

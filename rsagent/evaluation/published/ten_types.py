@@ -1,6 +1,7 @@
 """RSIEval's ten types of question, and which of them each data set's own types are.
 
-A type without a counterpart (an object's shape, its category, its size) is in no row: tables by the ten leave it out.
+A type without a counterpart (an object's shape, its category, its size, the square metres that a kind of thing covers) is
+in no row: tables by the ten leave it out.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ TEN_TYPES = {
 }
 """RSIEval's types as its file spells them, and in words."""
 
-_RSVQA = {"presence": "presence", "count": "quantity", "comp": "area_comp", "rural_urban": "scene", "area": "area_comp"}
+_RSVQA = {"presence": "presence", "count": "quantity", "comp": "area_comp", "rural_urban": "scene"}
 
 ten_types: Mapping[str, Mapping[str, str]] = {
     "rsieval-vqa": {name: name for name in TEN_TYPES},
