@@ -130,16 +130,17 @@ def load(
     url: Url = None,
 ) -> None:
     """Give a running server another adapter."""
-    from rsagent.model.checkpoint import EMBEDDED, llm_folder, read_config
-    from rsagent.serving.sglang.checks import check_adapter, read_json
+    from rsagent.model.checkpoint import EMBEDDED, read_config
+    from rsagent.serving.sglang.checks import check_adapter
     from rsagent.serving.sglang.http import ask
+    from rsagent.serving.sglang.llm_files import find_llm
     from rsagent.settings import Settings
 
     settings = Settings.load(url=url)
     _check_name(name)
     if path.is_dir():  # else it may well be on the server's machine, which looks itself
         folder = Path(settings.checkpoint) if settings.checkpoint else EMBEDDED
-        check_adapter(path, read_json(llm_folder(folder, read_config(folder)) / "config.json"))
+        check_adapter(path, find_llm(folder, read_config(folder)).config)
         path = path.resolve()
     for place in _urls(settings.url):
         ask(place, "/load_lora_adapter", {"lora_name": name, "lora_path": str(path)})

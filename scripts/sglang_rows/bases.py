@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rsagent.errors import RSAgentError
-from rsagent.serving.sglang.checks import BASES
+from rsagent.serving.sglang.llm_files import BASES
 from sglang_rows.answers import same_words
 from sglang_rows.bench import Bench, Row
 from sglang_rows.random_llm import random_checkpoint

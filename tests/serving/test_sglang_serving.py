@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from rsagent.errors import CheckpointError, EngineError, ServerAway, SettingsError
 from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest
-from rsagent.serving.sglang import checks, http, launch, prepare
+from rsagent.serving.sglang import checks, http, launch, llm_files, prepare
 from rsagent.serving.sglang.child import Server, check_port
 from rsagent.serving.sglang.plugin.rsagent_sglang.wire import BYTES, pack, unpack
 
@@ -259,7 +259,7 @@ def test_a_shape_that_is_not_that_of_the_numbers():
 def test_the_plugin_and_the_checks_know_the_same_llms():
     source = (launch.PLUGIN / "rsagent_sglang" / "models" / "experts.py").read_text()
     table = source.split("BASES = ", 1)[1].split("\n}", 1)[0] + "}"
-    assert sorted(eval(table, {})) == sorted(checks.BASES)
+    assert sorted(eval(table, {})) == sorted(llm_files.BASES)
 
 
 def test_the_plugin_needs_nothing_of_ours():
