@@ -146,7 +146,7 @@ class _Evaluation:
         from hashlib import sha256
 
         settings = self.settings
-        words = sha256(self.prompts.model_dump_json().encode()).hexdigest()
+        words = sha256(self.prompts.model_dump_json(exclude_none=True).encode()).hexdigest()
         digest = self._digest()
         return {
             "dataset": self.chosen.name,
