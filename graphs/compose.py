@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from rsagent.errors import AllExpertsFailed
-from rsagent.schemas import Answer, Caption, Conflict, ExpertPrompt, ExpertReport, ImageFacts, Task
+from rsagent.schemas import OBJECTS, Answer, Caption, Conflict, ExpertPrompt, ExpertReport, ImageFacts, Task
 
 ASPECTS = {"theme": "theme", "object": "objects", "relation": "relations"}
 """Expert -> the field of a Caption that holds its aspect. Experts of other names appear in the text alone."""
@@ -58,8 +58,22 @@ def latest(reports: Sequence[ExpertReport]) -> dict[str, ExpertReport]:
 
 
 def words_of(reports: Sequence[ExpertReport]) -> dict[str, str]:
-    """What each expert that did not fail says, untouched; the composer adapter was trained on exactly this."""
-    return {name: report.text for name, report in latest(reports).items() if report.error is None}
+    """What each expert that did not fail says, untouched; the composer adapter was trained on exactly this.
+
+    Only a list in the form of `OBJECTS_SCHEMA` is put into words.
+    """
+    return {name: listed(report.text) for name, report in latest(reports).items() if report.error is None}
+
+
+def listed(text: str) -> str:
+    """A JSON list of name, count and where as words, such as "3 trees (left)"; any other text as it is."""
+    if not text.startswith("["):
+        return text
+    try:
+        things = OBJECTS.validate_json(text)
+    except ValueError:  # some other form
+        return text
+    return ", ".join(f"{thing.count} {thing.name}{f' ({thing.where})' if thing.where else ''}" for thing in things)
 
 
 def tidy(text: str) -> str:

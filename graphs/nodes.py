@@ -8,6 +8,7 @@ handler would also swallow programming errors, and would end the run without the
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 import uuid
@@ -33,6 +34,9 @@ from rsagent.telemetry import TurnTrace, counting_retries, span, trace_turn
 
 DETAILED = "detailed"
 """The style that is always joined by rule."""
+
+FORM_TOKENS = 200
+"""Tokens that an expert bound by a JSON schema may write, unless the caller names a number."""
 
 # Whose words the `again` prompt of an expert quotes; the theme expert's quotes nobody, so asking it again is in vain.
 _QUOTES = {"object": "relation", "relation": "object"}
@@ -106,7 +110,7 @@ class Nodes:
                 written = await route()
         if not written:
             raise EngineError(f"the router of the engine '{self.engine.name}' wrote no prompt")
-        prompts = compose.choose(written, turn.task, self.evidence_threshold)
+        prompts = [self._bound(prompt) for prompt in compose.choose(written, turn.task, self.evidence_threshold)]
         if (most := turn.max_tokens or self.max_tokens) is not None:
             prompts = [prompt.model_copy(update={"max_tokens": most}) for prompt in prompts]
         for prompt in prompts:
@@ -126,6 +130,7 @@ class Nodes:
                     await self._prepare_again(state["path"], prompt.digest)
                     pieces = await self._listen(prompt, runtime)
                 report.text, report.tokens = clean("".join(pieces)), len(pieces)
+                _check_form(prompt, report)
             except EngineError as error:
                 report.error = clean(str(error)) or type(error).__name__
             report.retries = len(again)
@@ -169,6 +174,13 @@ class Nodes:
         push_message(AIMessage(result.text, id=str(uuid.uuid4()), name="rsagent"), state_key=None)
         self._trace(state, written, result, None)
         return {"answer" if isinstance(result, Answer) else "caption": result}
+
+    def _bound(self, prompt: ExpertPrompt) -> ExpertPrompt:
+        """A caption's prompt with the JSON schema that the prompts name for its expert, and the tokens that a form needs."""
+        schema = self.prompts.caption_schema(prompt.expert) if prompt.task == "caption" else None
+        if schema is None:
+            return prompt
+        return prompt.model_copy(update={"json_schema": schema, "max_tokens": max(prompt.max_tokens, FORM_TOKENS)})
 
     def _compose(self, state: GraphState, written: _Written | None) -> Caption | Answer:
         turn, facts, reports, conflicts = state["turn"], state["facts"], state["reports"], state["conflicts"]
@@ -223,7 +235,8 @@ class Nodes:
         """Ask the composer adapter for its sentence; what it cannot do is its report's `error`."""
         first, instruction = state["prompts"][0], state["turn"].instruction
         text = self.prompts.composer_text(instruction, **compose.in_paper_order(words))
-        prompt = first.model_copy(update={"expert": "composer", "text": text, "gate": 1.0, "attempt": 0})
+        own = {"expert": "composer", "text": text, "gate": 1.0, "attempt": 0, "json_schema": None}
+        prompt = first.model_copy(update=own)
         report: ExpertReport = (await self.expert(ExpertCall(prompt=prompt, path=state["path"]), runtime))["reports"][0]
         if report.error is None and not compose.tidy(report.text):
             report = report.model_copy(update={"error": "the composer wrote nothing"})
@@ -292,6 +305,21 @@ def read_turn(given: GraphInput | GraphState, engine: Engine, prompts: Prompts, 
         raise UserError(f"unknown style {clean(style)!r}: choose one of {', '.join(dict.fromkeys(known))}")
     instruction = prompts.caption_instruction(style)
     return Turn(task=task, instruction=instruction, style=style, writes=writes, experts=experts, max_tokens=most, began=began)
+
+
+def _check_form(prompt: ExpertPrompt, report: ExpertReport) -> None:
+    """That words bound by a JSON schema are JSON: the end of a list may have been cut off, and some engines know no schema.
+
+    Raises:
+        EngineError: they are none.
+    """
+    if prompt.json_schema is None:
+        return
+    try:
+        json.loads(report.text)
+    except (ValueError, RecursionError) as error:
+        why = "cut off? give more --max-tokens" if report.tokens >= prompt.max_tokens else "the engine keeps to no schema"
+        raise EngineError(f"its words are no JSON after {report.tokens} tokens ({why}): {report.text[:60]}") from error
 
 
 def _emit(runtime: Runtime[None], event: Event) -> None:

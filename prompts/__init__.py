@@ -5,27 +5,34 @@ User text is substituted, never interpreted: no format strings, no template engi
 
 from __future__ import annotations
 
+import json
 import re
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rsagent.errors import SettingsError
-from rsagent.schemas import Task
+from rsagent.schemas import OBJECTS_SCHEMA, Task
 
 _FIELD = re.compile(r"\{(instruction|theme|objects|relations|against)\}")
 
 
 class ExpertWords(BaseModel):
-    """What one expert reads: for an aspect of a caption, for a question, and when asked again."""
+    """What one expert reads: for an aspect of a caption, for a question, and when asked again.
+
+    With `json_schema`, which is a JSON schema or "objects" for the list of name, count and where, what it says for a caption
+    has that form.
+    """
 
     model_config = ConfigDict(extra="forbid")
     caption: str
     answer: str
     again: str
+    json_schema: Literal["objects"] | dict[str, Any] | None = None
 
 
 class SingleWords(BaseModel):
@@ -73,6 +80,13 @@ class Prompts(BaseModel):
         if against is not None:
             return fill(words.again, instruction=instruction, against=against)
         return fill(words.caption if task == "caption" else words.answer, instruction=instruction)
+
+    def caption_schema(self, expert: str) -> str | None:
+        """The JSON schema, as text, that binds what `expert` says for a caption; None where nothing does."""
+        words = self.experts.get(expert)
+        if words is None or words.json_schema is None:
+            return None
+        return OBJECTS_SCHEMA if words.json_schema == "objects" else json.dumps(words.json_schema)
 
     def composer_text(self, instruction: str, *, theme: str, objects: str, relations: str) -> str:
         """What the composer adapter reads: the instruction of the style and the experts' reports (empty ones allowed)."""

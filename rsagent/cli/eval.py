@@ -133,7 +133,7 @@ class _Evaluation:
         config = self._config()
         name = "-".join(part for part in (self.chosen.name, self.chosen.split, str(config["model"]), self._special()) if part)
         folder = RunFolder.begin(out or RUNS / name, config, len(self.chosen.items))
-        folder.keep_prompts(self.prompts.model_dump_json(indent=1))
+        folder.keep_prompts(self.prompts.model_dump_json(indent=1, exclude_none=True))
         say(f"the run lies in {folder.path}; the same command goes on with it")
         async with self._speaker(await self._engine()) as speaker:
             done = await conduct(speaker, self.chosen, folder, self._see, meteor=self.meteor, seed=self.settings.seed)

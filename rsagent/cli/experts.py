@@ -58,6 +58,8 @@ def serve(
     line = launch.command(servable, prepare(servable, digest), digest, chosen)
     variables = launch.environment(chosen)
     if only_print:
+        if launch.is_own_without_sglang(chosen.python):
+            say("the command names this Python, which has no SGLang: give --python PATH, the one that has it")
         print(launch.printed(line, variables), flush=True)
         return
     _serve(line, variables, chosen, cache_folder() / f"server-{port}.log", verbose)
@@ -89,7 +91,7 @@ def _device(named: str) -> str:
 def status(url: Url = None, as_json: options.Json = False) -> None:
     """What a server serves, how much it does, and whether it is the checkpoint in force. Exit code 1 if it is not."""
     from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest
-    from rsagent.serving.sglang.http import MODEL, SERVER, ask, is_healthy
+    from rsagent.serving.sglang.http import LOADS, MODEL, SERVER, ask, is_healthy
     from rsagent.settings import Settings
 
     settings = Settings.load(url=url)
@@ -99,7 +101,6 @@ def status(url: Url = None, as_json: options.Json = False) -> None:
         model = ask(place, MODEL)
         server = ask(place, SERVER)
         adapters = cast("list[dict[str, Any]]", ask(place, "/v1/models").get("data") or [])
-        load = cast("list[dict[str, Any]]", server.get("internal_states") or [{}])[0]
         states.append(
             {
                 "url": place,
@@ -109,7 +110,7 @@ def status(url: Url = None, as_json: options.Json = False) -> None:
                 "dtype": server.get("dtype"),
                 "adapters": {card["id"]: card.get("root") for card in adapters if card.get("parent")},
                 "same_checkpoint": model.get("weight_version") == checkpoint_digest(folder),
-                "load": {key: value for key, value in load.items() if isinstance(value, (int, float, str))},
+                "load": _load(ask(place, LOADS)),
             }
         )
     if as_json:
@@ -119,8 +120,34 @@ def status(url: Url = None, as_json: options.Json = False) -> None:
             result([f"{state['url']}: {'ready' if state['healthy'] else 'not ready'}"])
             result([f"  model: {state['model']}, {state['dtype']}, SGLang {state['version']}"])
             result([f"  checkpoint: {'the one in force' if state['same_checkpoint'] else f'another than {folder}'}"])
+            result([f"  now: {_in_words(state['load'])}"])
             result([f"  adapter {name}: {root}" for name, root in state["adapters"].items()])
     raise typer.Exit(0 if all(state["healthy"] and state["same_checkpoint"] for state in states) else 1)
+
+
+def _load(told: dict[str, Any]) -> dict[str, int | float]:
+    """What a server does now, all copies of the LLM together."""
+    copies = cast("list[dict[str, Any]]", told.get("loads") or [])
+    slots = [cast("dict[str, Any]", copy.get("lora") or {}) for copy in copies]
+    return {
+        "running": sum(int(copy.get("num_running_reqs") or 0) for copy in copies),
+        "waiting": sum(int(copy.get("num_waiting_reqs") or 0) for copy in copies),
+        "tokens": sum(int(copy.get("num_used_tokens") or 0) for copy in copies),
+        "most_tokens": sum(int(copy.get("max_total_num_tokens") or 0) for copy in copies),
+        "cache_hit_rate": max((float(copy.get("cache_hit_rate") or 0) for copy in copies), default=0.0),
+        "adapters": sum(int(slot.get("slots_used") or 0) for slot in slots),
+        "most_adapters": sum(int(slot.get("slots_total") or 0) for slot in slots),
+    }
+
+
+def _in_words(load: dict[str, int | float]) -> str:
+    """A server's load in one line."""
+    return (
+        f"{load['running']} requests running, {load['waiting']} waiting; "
+        f"{load['tokens']} of {load['most_tokens']} tokens in use; "
+        f"{load['cache_hit_rate']:.0%} of the prompts read last came from the cache; "
+        f"{load['adapters']} of {load['most_adapters']} adapters' places taken"
+    )
 
 
 @app.command()
@@ -130,18 +157,24 @@ def load(
     url: Url = None,
 ) -> None:
     """Give a running server another adapter."""
-    from rsagent.model.checkpoint import EMBEDDED, llm_folder, read_config
-    from rsagent.serving.sglang.checks import check_adapter, read_json
+    from rsagent.model.checkpoint import EMBEDDED, adapter_names, read_config
+    from rsagent.serving.sglang.checks import check_adapter
     from rsagent.serving.sglang.http import ask
+    from rsagent.serving.sglang.llm_files import find_llm
     from rsagent.settings import Settings
 
     settings = Settings.load(url=url)
     _check_name(name)
+    folder = Path(settings.checkpoint) if settings.checkpoint else EMBEDDED
+    if name in adapter_names(folder / "experts"):
+        raise UserError(f"{name!r} is an expert of the checkpoint {folder}, whose turns ask for it: choose another name")
+    servers = _urls(settings.url)
+    for place in servers:
+        _check_serves(place, folder)
     if path.is_dir():  # else it may well be on the server's machine, which looks itself
-        folder = Path(settings.checkpoint) if settings.checkpoint else EMBEDDED
-        check_adapter(path, read_json(llm_folder(folder, read_config(folder)) / "config.json"))
+        check_adapter(path, find_llm(folder, read_config(folder)).config)
         path = path.resolve()
-    for place in _urls(settings.url):
+    for place in servers:
         ask(place, "/load_lora_adapter", {"lora_name": name, "lora_path": str(path)})
         say(f"{place} has the adapter {name}")
 
@@ -161,6 +194,21 @@ def unload(name: Annotated[str, typer.Argument(metavar="NAME", help="The adapter
 def _check_name(name: str) -> None:
     if not name.replace("-", "_").isidentifier() or len(name) > 64:
         raise UserError(f"{name!r} is no adapter's name: letters, digits, - and _")
+
+
+def _check_serves(url: str, folder: Path) -> None:
+    """That a server serves the checkpoint in `folder`: an adapter for another LLM can end it.
+
+    Raises:
+        UserError: it serves another one.
+    """
+    from rsagent.model.checkpoint import checkpoint_digest
+    from rsagent.serving.sglang.http import MODEL, ask
+
+    model = ask(url, MODEL)
+    if model.get("weight_version") != checkpoint_digest(folder):
+        named = f"{url} serves another checkpoint ({model.get('served_model_name')}) than {folder}"
+        raise UserError(f"{named}, which the adapter is checked against: set RSAGENT_CHECKPOINT to the one it serves")
 
 
 def _urls(setting: str | None) -> list[str]:

@@ -157,8 +157,9 @@ def _chat_engine(settings: Settings, prompts: Prompts, bands: Sequence[int] | No
 def _sglang(settings: Settings, prompts: Prompts, bands: Sequence[int] | None) -> Engine:
     if settings.best:
         raise SettingsError("--best decodes with beams, which only the engine 'local' does: leave one of the two out")
-    from rsagent.engines.sglang import SGLangEngine
+    from rsagent.engines.sglang import OF_THE_TIME, SGLangEngine
 
+    limit_s = OF_THE_TIME * settings.expert_timeout_s
     return SGLangEngine.load(
         settings.url or "http://127.0.0.1:30000",
         settings.checkpoint,
@@ -168,8 +169,8 @@ def _sglang(settings: Settings, prompts: Prompts, bands: Sequence[int] | None) -
         prompts=prompts,
         bands=bands,
         max_pixels=settings.max_pixels,
-        timeout_s=settings.expert_timeout_s,
-        patience_s=settings.expert_timeout_s,
+        timeout_s=limit_s,
+        patience_s=limit_s,
     )
 
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 IN_FLIGHT = 128
 """Requests that one server gets at a time; further ones wait in this process."""
 
+OF_THE_TIME = 0.9
+"""The part of an expert's time after which the engine gives up: it can say what is wrong, who stops it cannot."""
+
 _MOST_LOSSES = 5
 """How often a request may lose its server without a word in between: one that ends every server is not asked for ever."""
 
@@ -76,8 +79,8 @@ class SGLangEngine:
         single: bool = False,
         bands: Sequence[int] | None = None,
         max_pixels: int = MAX_PIXELS,
-        timeout_s: float = 60.0,
-        patience_s: float = 60.0,
+        timeout_s: float = OF_THE_TIME * 60.0,
+        patience_s: float = OF_THE_TIME * 60.0,
         in_flight: int = IN_FLIGHT,
     ) -> SGLangEngine:
         """Connect to `url` (several with commas between them) and load the encoder side of the same checkpoint.
@@ -92,8 +95,9 @@ class SGLangEngine:
             single: ask stage I's single LLM instead of the experts.
             bands: bands of a picture to show.
             max_pixels: pictures of more pixels are refused or read reduced.
-            timeout_s: the longest silence of a server while it serves a request.
-            patience_s: how long a request waits for a server that was lost, and is then asked again.
+            timeout_s: the longest silence of a server while it serves a request, shorter than the agent's
+                `expert_timeout_s`, or nobody hears what was wrong.
+            patience_s: how long a request waits for a server that was lost, and is then asked again; likewise.
             in_flight: requests a server gets at a time.
 
         Raises:

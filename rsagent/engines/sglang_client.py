@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _CONNECT_S = 5.0
 _ABORT_S = 1.0
+_HEALTH_S = 3.0  # a healthy server needs one to two
 _PROBE_S = (0.1, 1.0)  # before the first look at a server that is away, and between later ones
 _IDLE_S = 4.0  # SGLang closes an idle connection after five seconds
 _MOST_EVENT = 4_000_000  # bytes; an event holds one request's tokens and some counters
@@ -28,7 +29,6 @@ _MOST_EVENT = 4_000_000  # bytes; an event holds one request's tokens and some c
 class Serves:
     """What a server said it serves."""
 
-    adapters: frozenset[str]
     context: int
     dtype: str
 
@@ -46,7 +46,7 @@ class ExpertServer:
             in_flight: requests it gets at a time; further ones wait here.
         """
         self.url = url
-        self.serves = Serves(frozenset(), 0, "float16")
+        self.serves = Serves(0, "float16")
         self.away = False
         self._digest = digest
         self._timeout_s = timeout_s
@@ -54,6 +54,7 @@ class ExpertServer:
         self._there = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
         self._trouble: EngineError | None = None
+        self._silent = False
         self.why = ""
         self._in_flight = in_flight
         self._client: httpx.AsyncClient | None = None
@@ -78,14 +79,18 @@ class ExpertServer:
         cards = cast("list[dict[str, Any]]", plain.ask(self.url, "/v1/models", timeout_s=timeout_s).get("data") or [])
         info = plain.ask(self.url, plain.SERVER, timeout_s=timeout_s)
         self.serves = Serves(
-            frozenset(str(card.get("id")) for card in cards if card.get("parent")),
             max((int(card.get("max_model_len") or 0) for card in cards), default=0),
             str(info.get("dtype")),
         )
 
-    def lost(self, why: str) -> None:
-        """Note that the server went away, and look after it until it is back."""
+    def lost(self, why: str, *, silent: bool = False) -> None:
+        """Note that the server went away, and look after it until it is back.
+
+        A `silent` one still accepts requests, and may say what it serves while nothing comes of them: it is back when it
+        finds itself healthy.
+        """
         self.away, self.why = True, why
+        self._silent = self._silent or silent
         self._there.clear()
         if self._watcher is None or self._watcher.done():
             self._watcher = asyncio.create_task(self._watch())
@@ -94,27 +99,31 @@ class ExpertServer:
         """Wait until a server that was lost answers again.
 
         Raises:
-            EngineError: it is back with another checkpoint.
+            EngineError: it is back with another checkpoint; somebody may put it right, so it is still looked after.
         """
         await self._there.wait()
         if self._trouble is not None:
-            trouble = self._trouble
-            self.lost(str(trouble))  # somebody may put it right
-            raise EngineError(str(trouble)) from trouble
+            self._there.clear()
+            raise EngineError(str(self._trouble)) from self._trouble
 
     async def _watch(self) -> None:
         pause, longest = _PROBE_S
-        self._trouble = None
         while True:
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
             try:
                 await asyncio.to_thread(self.check, 2.0)
-                self.away = False
+                if self._silent and not await asyncio.to_thread(plain.is_healthy, self.url, _HEALTH_S):
+                    continue
             except ServerAway:
+                self._trouble = None
+                self._there.clear()
                 continue
             except EngineError as error:
                 self._trouble = error
+                self._there.set()
+                continue
+            self.away, self._silent, self._trouble = False, False, None
             self._there.set()
             return
 
@@ -144,7 +153,9 @@ class ExpertServer:
                 running = False
                 raise ServerLost(f"{self.url} stopped in the middle of an answer")
             except httpx.ReadTimeout as error:
-                raise EngineError(f"{self.url} has the request but said nothing for {self._timeout_s:g} s") from error
+                why = f"{self.url} has the request but said nothing for {self._timeout_s:g} s"
+                self.lost(why, silent=True)  # later requests go elsewhere; this one may be what keeps it busy
+                raise EngineError(why) from error
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 running = False
                 raise plain.unreachable(self.url, str(error) or "it does not accept connections") from error

@@ -29,7 +29,7 @@ def spoken_with(settings: Settings, prompts: Prompts, *, single: bool = False) -
         "dtype": settings.dtype,
         "max_pixels": settings.max_pixels,
         "seed": settings.seed,
-        "prompts": sha256(prompts.model_dump_json().encode()).hexdigest()[:16],
+        "prompts": sha256(prompts.model_dump_json(exclude_none=True).encode()).hexdigest()[:16],
         "chat_url": without_secrets(settings.chat_url) if chat and settings.chat_url else None,
         "chat_router": settings.chat_router if chat else None,
         "chat_composer": settings.chat_composer if chat else None,

@@ -13,6 +13,7 @@ from rsagent.model.checkpoint import llm_folder
 from rsagent.model.config import RSMoEConfig
 
 _TABLE = "model.embed_tokens.weight"
+_INNER = f"language_model.{_TABLE}"  # of an LLM inside an InstructBLIP
 
 
 class WordsOnly(nn.Module):
@@ -42,8 +43,8 @@ def _read_table(folder: Path) -> Tensor:
     for file in sorted(folder.glob("*.safetensors")):
         try:
             with cast(Any, safe_open)(file, "pt") as stored:
-                if _TABLE in stored.keys():
-                    return cast(torch.Tensor, stored.get_tensor(_TABLE))
+                for name in {_TABLE, _INNER} & set(stored.keys()):
+                    return cast(torch.Tensor, stored.get_tensor(name))
         except (SafetensorError, OSError, ValueError) as error:
             raise CheckpointError(f"{file} is damaged or no safetensors file: {error}") from error
     raise CheckpointError(f"the LLM in {folder} has no {_TABLE}")

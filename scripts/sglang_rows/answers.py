@@ -31,9 +31,9 @@ async def same_words(bench: Bench, **options: Any) -> tuple[list[ExpertPrompt], 
         await local.close()
 
 
-async def parity(bench: Bench) -> list[Row]:
+async def parity(bench: Bench, whose: str = "", **options: Any) -> list[Row]:
     """The same words as the local engine, and for others how near the tie was at which they part."""
-    prompts, said, expected = await same_words(bench)
+    prompts, said, expected = await same_words(bench, **options)
     parted = [index for index, text in enumerate(said) if text != expected[index]]
     gaps = await _gaps(bench, [(prompts[index], said[index], expected[index]) for index in parted])
     share = 1 - len(parted) / len(prompts)
@@ -41,7 +41,7 @@ async def parity(bench: Bench) -> list[Row]:
     found = f"{share:.1%} of n = {len(prompts)} ({len(bench.pictures)} images x {len(prompts) // len(bench.pictures)} experts)"
     if gaps:
         found += f"; {len(gaps)} others, where they part the two words' logits are at most {max(gaps):.2g} from the best"
-    what = f"same text as the local engine, {bench.options.dtype} on both sides"
+    what = f"{whose}same text as the local engine, {bench.options.dtype} on both sides"
     return [Row(what, found, ">= 97 %, else near-ties", share >= 0.97 and near)]
 
 

@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from rsagent.errors import RSAgentError
-from rsagent.serving.sglang.checks import BASES
-from sglang_rows.answers import same_words
+from rsagent.serving.sglang.llm_files import BASES
+from sglang_rows.answers import parity
 from sglang_rows.bench import Bench, Row
 from sglang_rows.random_llm import random_checkpoint
 
 
 async def bases(bench: Bench, images: int) -> list[Row]:
-    """For each kind the share of texts that are the local engine's, or why it cannot be served."""
+    """For each kind the share of texts that are the local engine's, as for the checkpoint itself, or why it is not served."""
     rows: list[Row] = []
     for kind in BASES:
         with tempfile.TemporaryDirectory() as folder:
@@ -24,11 +24,9 @@ async def bases(bench: Bench, images: int) -> list[Row]:
             try:
                 await asyncio.to_thread(random_checkpoint, bench.checkpoint, checkpoint, kind, 64, 2)
                 await other.start()
-                prompts, said, expected = await same_words(other, patience_s=5.0)
-                same = sum(one == two for one, two in zip(said, expected, strict=True))
-                rows.append(Row(f"an untrained {kind}, same text", f"{same} of {len(prompts)}", "shown", None))
+                rows += await parity(other, f"an untrained {kind}, ", patience_s=5.0)
             except (RSAgentError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-                rows.append(Row(f"an untrained {kind}", f"{type(error).__name__}: {str(error)[:300]}", "shown", None))
+                rows.append(Row(f"an untrained {kind}", f"{type(error).__name__}: {str(error)[:300]}", "served", False))
             finally:
                 other.stop()
     return rows

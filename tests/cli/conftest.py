@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from rsagent.cli.main import app
+
+if TYPE_CHECKING:
+    from tests.cli.background import Background
 
 Cli = Callable[..., Result]
 
@@ -63,3 +66,14 @@ def folder(place: Path) -> Path:
     for index, name in enumerate("abc"):
         Image.new("RGB", (20, 20), (index, 0, 0)).save(place / "pictures" / f"{name}.png")
     return Path("pictures")
+
+
+@pytest.fixture
+def background(tiny_checkpoint: Path) -> Iterator[Background]:
+    """A server that says it serves `tiny_checkpoint`."""
+    from rsagent.model.checkpoint import checkpoint_digest
+    from tests.cli.background import Background
+
+    background = Background(checkpoint_digest(tiny_checkpoint))
+    yield background
+    background.close()

@@ -6,45 +6,14 @@ The same with a real server is in tests/servers/test_chat.py.
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rsagent.model.checkpoint import checkpoint_digest
+from tests.cli.background import Background
 from tests.cli.terminal import Terminal
-from tests.engines.test_sglang import Pretender
-
-
-class Background:
-    """The server in a thread of its own: the test itself waits for a terminal."""
-
-    def __init__(self, digest: str) -> None:
-        self.server = Pretender(digest)
-        self.loop = asyncio.new_event_loop()
-        threading.Thread(target=self.loop.run_forever, daemon=True).start()
-        asyncio.run_coroutine_threadsafe(self.server.start(), self.loop).result(30)
-
-    def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self.loop).result(30)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-
-    async def _end(self) -> None:
-        await self.server.stop()
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-
-
-@pytest.fixture
-def background(tiny_checkpoint: Path) -> Iterator[Background]:
-    background = Background(checkpoint_digest(tiny_checkpoint))
-    yield background
-    background.close()
 
 
 def test_answers_stream_and_ctrl_c_aborts_them_on_the_server(

@@ -29,6 +29,14 @@ def test_print_gives_a_whole_command_without_sglang(cli):
     assert (Path(line[line.index("--model-path") + 1]) / "config.json").is_file()
 
 
+def test_a_printed_command_that_could_start_nothing_says_so(cli):
+    outcome = cli("experts", "serve", EMBEDDED, "--print", "--device", "cpu")
+    assert outcome.exit_code == 0 and sys.executable in outcome.stdout
+    assert "this Python, which has no SGLang: give --python PATH" in outcome.stderr
+    named = cli("experts", "serve", EMBEDDED, "--print", "--device", "cpu", "--python", "/env/python")
+    assert "no SGLang" not in named.stderr
+
+
 def test_arguments_for_sglang_need_no_folder_before_them(cli):
     outcome = cli("experts", "serve", "--print", "--device", "cpu", "--", "--mem-fraction-static", "0.5")
     assert shlex.split(outcome.stdout)[-2:] == ["--mem-fraction-static", "0.5"]

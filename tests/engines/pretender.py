@@ -24,8 +24,11 @@ class Pretender:
         self.model: dict[str, Any] = {"architectures": ["RSMoEForCausalLM"], "weight_version": digest}
         self.does: Callable[[dict[str, Any], int], Any] | None = None
         self.refuses: tuple[int, bytes] | None = None
+        self.hung = False
+        """As when its scheduler hangs: it says what it serves, but nothing comes of requests, nor of a look at its health."""
         self.asked: list[dict[str, Any]] = []
         self.aborted: list[str] = []
+        self.loaded: list[str] = []
         self.port = 0
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
@@ -65,7 +68,18 @@ class Pretender:
             "/v1/models": {"data": [{"id": "tiny", "max_model_len": 512}, {"id": "theme", "parent": "tiny"}]},
             "/get_server_info": {"dtype": "float32", "version": "0.5.23"},
             "/abort_request": {},
-        }
+            "/load_lora_adapter": {"success": True},
+            "/v1/loads": {
+                "loads": [
+                    {"num_running_reqs": 3, "num_waiting_reqs": 2, "num_used_tokens": 70, "max_total_num_tokens": 900,
+                     "cache_hit_rate": 0.25, "lora": {"slots_used": 4, "slots_total": 6}}
+                ]
+            },
+        }  # fmt: skip
+        if self.hung and path == "/health":
+            await hang(body, 0)
+        if path == "/load_lora_adapter":
+            self.loaded.append(body["lora_name"])
         if path == "/abort_request":
             self.aborted.append(body["rid"])
         if path in answers:
@@ -83,6 +97,8 @@ class Pretender:
 
     async def _generate(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         self.asked.append(body)
+        if self.hung:
+            await hang(body, 0)
         self._head(writer, 200)
         before = sum(token in SAYS for token in body["input_ids"][-len(SAYS) :])
         left = SAYS[before : before + body["sampling_params"]["max_new_tokens"]]

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import pytest
 from rsagent import RSAgent
 from rsagent.engines.sglang_client import ExpertServer
 from rsagent.errors import AllExpertsFailed, EngineError, ServerAway
+from rsagent.model.checkpoint import checkpoint_digest
+from rsagent.serving.sglang.http import is_healthy
 from tests.engines.pretender import SAYS, Pretender, connect, hang, listen, prompt
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +81,52 @@ async def test_a_server_that_accepts_and_never_answers_is_not_waited_for(strange
     with pytest.raises(EngineError, match="accepts requests but does not answer within 0.4 s"):
         await check(url, 0.4)
     assert time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n"])
+async def test_a_peer_that_drips_is_given_up_in_time(head):
+    """Each byte comes well within a socket's own limit."""
+
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        with suppress(OSError):
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.1)
+
+    dripping = await asyncio.start_server(drip, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{dripping.sockets[0].getsockname()[1]}"
+    began = time.monotonic()
+    with pytest.raises(EngineError, match="does not answer within 0.6 s"):
+        await check(url, 0.6)
+    assert not await asyncio.to_thread(is_healthy, url, 0.6)
+    assert time.monotonic() - began < 6
+    dripping.close()
+
+
+async def test_a_silent_server_is_left_alone_until_it_is_healthy(server, tiny_checkpoint, pictures):
+    other = Pretender(checkpoint_digest(tiny_checkpoint))
+    await other.start()
+    engine = await connect(f"{server.url},{other.url}", tiny_checkpoint, timeout_s=1.0)
+    asked = await prompt(engine, pictures[0])
+    await listen(engine, asked)
+    silent, healthy = (server, other) if server.asked else (other, server)
+    silent.hung = True
+    with pytest.raises(EngineError, match=f"{silent.url} has the request but said nothing for 1 s"):
+        await listen(engine, asked)
+    for _ in range(3):
+        await asyncio.sleep(0.4)  # it is looked at meanwhile, and says what it serves
+        assert len(await listen(engine, asked)) == 5
+    assert (len(silent.asked), len(healthy.asked)) == (2, 3)
+    silent.hung = False
+    ends = time.monotonic() + 20
+    while len(silent.asked) == 2 and time.monotonic() < ends:
+        await listen(engine, asked)
+        await asyncio.sleep(0.2)
+    assert len(silent.asked) == 3
+    await engine.close()
+    await other.stop()
 
 
 async def test_a_server_that_starts_is_asked_again_until_it_is_ready(server, engine, pictures):

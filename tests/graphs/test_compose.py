@@ -33,6 +33,16 @@ def test_tidy_writes_sentences(raw: str, expected: str) -> None:
     assert tidy(raw) == expected
 
 
+def test_a_list_of_objects_becomes_words_in_a_caption() -> None:
+    listed = '[{"name":"tree","count":3,"where":"left"},{"name":"road","count":1,"where":""}]'
+    reports = [ExpertReport(expert="theme", text="a park"), ExpertReport(expert="object", text=listed)]
+    caption = compose_caption(reports, [], style="detailed", image=FACTS)
+    assert caption.text == "A park. 3 tree (left), 1 road." and caption.objects == "3 tree (left), 1 road."
+    assert caption.reports[1].text == listed
+    empty = [*reports[:1], ExpertReport(expert="object", text="[]")]
+    assert compose_caption(empty, [], style="detailed", image=FACTS).objects == ""
+
+
 def test_join_keeps_the_order_and_drops_repeats() -> None:
     assert join(["an airport", "two planes and a road .", "the planes are on the road"]) == (
         "An airport. Two planes and a road. The planes are on the road."

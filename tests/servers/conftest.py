@@ -23,6 +23,7 @@ from rsagent.serving.sglang.checks import check_checkpoint
 from rsagent.serving.sglang.child import Server
 from rsagent.serving.sglang.prepare import prepare
 from tests.conftest import untrained_checkpoint
+from tests.instructblip_llm import with_llm_inside_instructblip
 
 if TYPE_CHECKING:
     from rsagent.training.recipe import Recipe
@@ -86,6 +87,13 @@ def untrained(server_python: str, random_llama: Path, tmp_path_factory: pytest.T
 
 
 @pytest.fixture(scope="module")
+def instructblip(server_python: str, random_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server of the random Llama where it lies inside an InstructBLIP, as the paper's Vicuna does."""
+    folder = tmp_path_factory.mktemp("instructblip")
+    yield from _running(with_llm_inside_instructblip(random_llama, folder), server_python, folder)
+
+
+@pytest.fixture(scope="module")
 def cramped(server_python: str, random_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Another server of the random Llama, with memory for a thousand tokens."""
     small = ("--max-total-tokens", "1024")
@@ -113,12 +121,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-@pytest.fixture(scope="session")
-def port() -> int:
-    """A port for a server that a test starts itself."""
-    return free_port()
 
 
 def _running(checkpoint: Path, python: str, folder: Path, **given: Any) -> Iterator[Running]:

@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import aclosing
+from collections.abc import Callable, Generator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from rsagent.serving.sglang.http import is_healthy
+import pytest
+
 from tests.servers.clients import connect, first_prompt, requests_running, wait_until_idle
+from tests.servers.conftest import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,26 +49,55 @@ async def test_ctrl_c_in_the_middle_leaves_no_request_running(untrained: Any, pi
     assert await wait_until_idle(untrained.url) == 0
 
 
-def test_a_killed_parent_leaves_no_server(server_python: str, port: int, tmp_path: Path):
-    command = [sys.executable, "-m", "rsagent", "experts", "serve", "--python", server_python, "--port", str(port)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with (tmp_path / "serve.log").open("w") as log:
-        parent = subprocess.Popen([*command, "--device", "cpu"], env=environment, stderr=log, cwd=tmp_path)
-        ends = time.monotonic() + 600
-        while not is_healthy(f"http://127.0.0.1:{port}") and time.monotonic() < ends:
-            assert parent.poll() is None, (tmp_path / "serve.log").read_text()
-            time.sleep(0.5)
-        while "ready: rsagent caption" not in (tmp_path / "serve.log").read_text() and time.monotonic() < ends:
-            time.sleep(0.1)
+@pytest.mark.parametrize(("ending", "code"), [(signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_parent_that_is_ended_leaves_no_server(server_python: str, tmp_path: Path, ending: signal.Signals, code: int):
+    with _serving(server_python, tmp_path) as (parent, said):
+        _wait(lambda: "ready: rsagent caption" in said(), parent, said)
         children = _descendants(parent.pid)
         assert len(children) >= 3  # front, scheduler, detokenizer
+        parent.send_signal(ending)
+        assert parent.wait(60) == code
+        assert not _left(children) and "Traceback" not in said()
+
+
+def test_a_parent_that_is_killed_while_it_loads_leaves_no_server(server_python: str, tmp_path: Path):
+    with _serving(server_python, tmp_path) as (parent, said):
+        _wait(lambda: len(_descendants(parent.pid)) >= 2, parent, said)  # the front has started a scheduler
+        assert "ready: rsagent caption" not in said()
+        children = _descendants(parent.pid)
         parent.send_signal(signal.SIGKILL)
         parent.wait()
+        assert not _left(children)
+
+
+@contextmanager
+def _serving(python: str, folder: Path) -> Generator[tuple[subprocess.Popen[bytes], Callable[[], str]]]:
+    """`rsagent experts serve` on the embedded checkpoint, and what it said so far."""
+    command = [sys.executable, "-m", "rsagent", "experts", "serve", "--python", python, "--port", str(free_port())]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (folder / "serve.log").open("w") as log:
+        parent = subprocess.Popen([*command, "--device", "cpu"], env=environment, stderr=log, cwd=folder)
+        try:
+            yield parent, lambda: (folder / "serve.log").read_text()
+        finally:
+            parent.kill()
+            parent.wait()
+
+
+def _wait(until: Callable[[], bool], parent: subprocess.Popen[bytes], said: Callable[[], str]) -> None:
+    ends = time.monotonic() + 600
+    while not until() and time.monotonic() < ends:
+        assert parent.poll() is None, said()
+        time.sleep(0.2)
+    assert until(), said()
+
+
+def _left(children: list[int]) -> list[int]:
+    """Those that still run, after a moment to end."""
     ends = time.monotonic() + 15
     while (left := [child for child in children if _runs(child)]) and time.monotonic() < ends:
         time.sleep(0.2)
-    assert not left
-    assert "ready: rsagent caption" in (tmp_path / "serve.log").read_text()
+    return left
 
 
 def _descendants(pid: int) -> list[int]:

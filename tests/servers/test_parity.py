@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from rsagent.engines.local import LocalEngine
 from rsagent.engines.sglang import SGLangEngine, packed
 from rsagent.errors import EngineError
 from rsagent.schemas import OBJECTS_SCHEMA
-from tests.servers.clients import connect, listen, prompts_of
+from tests.servers.clients import connect, good_body, listen, prompts_of
 
 QUESTION = "how many red lorries are there ?"
 
@@ -102,6 +103,36 @@ async def test_a_schema_is_kept_by_both_engines_and_they_say_the_same(shipped: A
         with pytest.raises(EngineError):
             await listen(engine, prompt.model_copy(update={"json_schema": "{"}))
         await engine.close()
+
+
+async def test_a_regex_binds_an_adapters_words(shipped: Any, pictures: list[Path]):
+    engine = await connect(shipped)
+    for prompt in await prompts_of(engine, pictures[0]):
+        body = await good_body(engine, prompt)
+        body["sampling_params"] = {"temperature": 0, "max_new_tokens": 20, "regex": "(yes|no), (one|two) (trees|roads)"}
+        async with httpx.AsyncClient(timeout=60) as client:
+            answer = await client.post(f"{shipped.url}/generate", json=body)
+        assert re.fullmatch("(yes|no), (one|two) (trees|roads)", answer.json()["text"]), answer.text
+    await engine.close()
+
+
+async def test_two_hundred_turns_at_once_give_what_each_gives_alone(shipped: Any, pictures: list[Path]):
+    async with RSAgent(await connect(shipped), expert_timeout_s=300.0, max_tokens=8) as agent:
+        alone = [(await agent.caption(picture)).text for picture in pictures]
+        turns = await asyncio.gather(*(agent.caption(picture) for picture in pictures * 50))
+        assert [turn.text for turn in turns] == alone * 50
+        assert not any(turn.partial for turn in turns)
+
+
+async def test_experts_of_an_llm_inside_an_instructblip_say_what_they_say_locally(instructblip: Any, pictures: list[Path]):
+    ours = await connect(instructblip, dtype="float32")
+    local = await asyncio.to_thread(LocalEngine.load, instructblip.checkpoint, device="cpu", dtype="float32")
+    prompts = await prompts_of(ours, pictures[0])
+    assert prompts == await prompts_of(local, pictures[0])
+    theirs = [await listen(local, prompt) for prompt in prompts]
+    assert all(theirs) and [await listen(ours, prompt) for prompt in prompts] == theirs
+    await ours.close()
+    await local.close()
 
 
 async def test_another_checkpoint_is_refused_when_connecting(shipped: Any, tiny_checkpoint: Path):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from rsagent.errors import CheckpointError, EngineError, ServerAway, SettingsError
 from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest
-from rsagent.serving.sglang import checks, http, launch, prepare
+from rsagent.serving.sglang import checks, http, launch, llm_files, prepare
 from rsagent.serving.sglang.child import Server, check_port
 from rsagent.serving.sglang.plugin.rsagent_sglang.wire import BYTES, pack, unpack
 
@@ -52,6 +52,7 @@ def test_a_checkpoint_that_can_be_served(tiny_checkpoint: Path):
         ({"use_rslora": True}, "use_rslora"),
         ({"rank_pattern": {"q_proj": 2}}, "rank_pattern"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"trainable_token_indices": {"embed_tokens": [7]}}, "trainable_token_indices"),
         ({"bias": "all"}, "biases"),
         ({"peft_type": "IA3"}, "no LoRA adapter"),
         ({"r": 0}, "rank 0"),
@@ -74,6 +75,23 @@ def test_an_adapter_for_the_eyes_is_refused(copy: Path):
     file = copy / "experts" / "theme" / "adapter_model.safetensors"
     save_file({**load_file(file), "base_model.model.vision.layers.0.q.lora_A.weight": torch.zeros(4, 8)}, file)
     with pytest.raises(CheckpointError, match="no part of the language model"):
+        checks.check_checkpoint(copy)
+
+
+def test_an_adapter_that_adds_words_is_refused(copy: Path):
+    file = copy / "experts" / "relation" / "added_tokens.json"
+    file.write_text('{"<ship>": 401}')
+    with pytest.raises(CheckpointError, match="experts/relation adds words to the vocabulary"):
+        checks.check_checkpoint(copy)
+
+
+def test_an_adapter_with_embeddings_of_its_own_is_refused(copy: Path):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    file = copy / "experts" / "relation" / "adapter_model.safetensors"
+    save_file({**load_file(file), "base_model.model.model.embed_tokens.weight": torch.zeros(401, 32)}, file)
+    with pytest.raises(CheckpointError, match="embed_tokens.weight: no part of the language model"):
         checks.check_checkpoint(copy)
 
 
@@ -192,6 +210,26 @@ def test_a_server_that_ignores_the_end_is_ended_by_force(tmp_path: Path):
     server.stop()
 
 
+def test_a_killed_parent_leaves_none_of_the_servers_processes(tmp_path: Path):
+    """Those that SGLang starts ask to die with their parent only once they have imported everything."""
+    code = "import subprocess, sys; print(subprocess.Popen(['sleep', '300']).pid, flush=True); sys.stdin.read()"
+    holds = f"import subprocess as s; s.Popen([{sys.executable!r}, '-c', {code!r}], stdin=s.PIPE).wait()"
+    starts = (
+        "import sys, time; from pathlib import Path; from rsagent.serving.sglang.child import Server; "
+        f"server = Server([sys.executable, '-c', {holds!r}], {{}}, Path({str(tmp_path / 'log')!r})); time.sleep(300)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", starts])
+    ends = time.monotonic() + 40
+    while not (found := (tmp_path / "log").read_text().strip() if (tmp_path / "log").exists() else ""):
+        assert parent.poll() is None and time.monotonic() < ends
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    while Path(f"/proc/{found}").exists() and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{found}").exists()
+
+
 def test_a_taken_port_is_named():
     import socket
 
@@ -259,7 +297,7 @@ def test_a_shape_that_is_not_that_of_the_numbers():
 def test_the_plugin_and_the_checks_know_the_same_llms():
     source = (launch.PLUGIN / "rsagent_sglang" / "models" / "experts.py").read_text()
     table = source.split("BASES = ", 1)[1].split("\n}", 1)[0] + "}"
-    assert sorted(eval(table, {})) == sorted(checks.BASES)
+    assert sorted(eval(table, {})) == sorted(llm_files.BASES)
 
 
 def test_the_plugin_needs_nothing_of_ours():

@@ -5,19 +5,15 @@ SGLang drops, ignores or dies of adapters that PEFT takes without a word; here e
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any, cast
 
 from rsagent.errors import CheckpointError
-from rsagent.model.checkpoint import adapter_names, llm_folder, read_config
+from rsagent.model.checkpoint import adapter_names, read_config
 from rsagent.model.config import RSMoEConfig
-
-BASES = ("llama", "mistral", "phi3", "qwen2", "qwen3", "stablelm")
-"""The `model_type`s of base LLMs that the plugin's model class can take."""
+from rsagent.serving.sglang.llm_files import BaseLLM, find_llm, read_header, read_json
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj")
 """The layers that an adapter may change."""
@@ -29,8 +25,6 @@ _REFUSED = (
 )  # fmt: skip
 _MLP = ("gate_proj", "up_proj", "down_proj", "gate_up_proj")
 _CPU_WIDTH = 32
-_MOST_JSON = 1_000_000
-_MOST_HEADER = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -45,12 +39,11 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Servable:
-    """A checkpoint that can be served: its configuration, its LLM's folder and configuration, its adapters."""
+    """A checkpoint that can be served: its configuration, its LLM, its adapters."""
 
     folder: Path
     config: RSMoEConfig
-    llm: Path
-    llm_config: dict[str, Any]
+    llm: BaseLLM
     adapters: tuple[Adapter, ...]
 
     @property
@@ -71,19 +64,9 @@ def check_checkpoint(folder: Path) -> Servable:
         CheckpointError: it is no checkpoint, or SGLang could not serve it; the message names what and why.
     """
     config = read_config(folder)
-    llm = llm_folder(folder, config)
-    llm_config = read_json(llm / "config.json")
-    kind = llm_config.get("model_type")
-    if kind not in BASES:
-        raise CheckpointError(f"the LLM in {llm} is of the type {kind!r}, which is not served: {', '.join(BASES)}")
-    if llm_config.get("hidden_size") != config.llm_dim:
-        width = llm_config.get("hidden_size")
-        raise CheckpointError(f"the LLM in {llm} is {width} wide, config.json says {config.llm_dim}")
-    _check_llm(llm, llm_config)
+    llm = find_llm(folder, config)
     names = adapter_names(folder / "experts")
-    return Servable(
-        folder, config, llm, llm_config, tuple(check_adapter(folder / "experts" / name, llm_config) for name in names)
-    )
+    return Servable(folder, config, llm, tuple(check_adapter(folder / "experts" / name, llm.config) for name in names))
 
 
 def check_cpu(servable: Servable, tp: int) -> None:
@@ -92,10 +75,10 @@ def check_cpu(servable: Servable, tp: int) -> None:
     Raises:
         CheckpointError: it would, and would end with the first request for an adapter.
     """
-    width, multiple = int(servable.llm_config.get("intermediate_size") or 0), _CPU_WIDTH * tp
+    width, multiple = int(servable.llm.config.get("intermediate_size") or 0), _CPU_WIDTH * tp
     if width % multiple and any(target in _MLP for target in servable.targets):
-        reason = f"its intermediate_size {width} is no multiple of {multiple}"
-        raise CheckpointError(f"the LLM in {servable.llm} cannot be served on a CPU: {reason}, and its adapters would not fit")
+        reason = f"its intermediate_size {width} is no multiple of {multiple}, and its adapters would not fit"
+        raise CheckpointError(f"the LLM in {servable.llm.folder} cannot be served on a CPU: {reason}")
 
 
 def check_adapter(folder: Path, llm_config: dict[str, Any]) -> Adapter:
@@ -128,68 +111,30 @@ def check_adapter(folder: Path, llm_config: dict[str, Any]) -> Adapter:
 
 
 def _check_tensors(file: Path, rank: int, llm_config: dict[str, Any]) -> None:
-    layers = int(llm_config.get("num_hidden_layers") or 0)
-    for name, shape in read_header(file).items():
+    layers, sizes = int(llm_config.get("num_hidden_layers") or 0), _sizes(llm_config)
+    header = read_header(file)
+    for name, shape in header.items():
         found = _TENSOR.fullmatch(name)
-        if found is None:
+        if found is None or found[2] not in sizes:
             raise CheckpointError(f"{file} holds {name[:100]}: no part of the language model, SGLang would drop it")
         if int(found[1]) >= layers:
             raise CheckpointError(f"{file} changes layer {found[1]}, the LLM has {layers}")
-        if len(shape) != 2 or shape[0 if found[3] == "A" else 1] != rank:
+        first = found[3] == "A"
+        if len(shape) != 2 or shape[0 if first else 1] != rank:
             raise CheckpointError(f"{file}: {name} has the shape {shape}, which is not of rank {rank}")
+        if shape[1 if first else 0] != (width := sizes[found[2]][0 if first else 1]):
+            raise CheckpointError(f"{file}: {name} has the shape {shape}, the LLM is {width} wide there: it is of another LLM")
+        other = name.replace(f".lora_{found[3]}.", ".lora_B." if first else ".lora_A.")
+        if other not in header:
+            raise CheckpointError(f"{file} holds {name} without its other half")
 
 
-def _check_llm(llm: Path, config: dict[str, Any]) -> None:
-    """That no layer's weights are missing: SGLang would go on with whatever is in its memory."""
-    files = sorted(llm.glob("*.safetensors"))
-    if not files:
-        raise CheckpointError(f"the LLM in {llm} has no safetensors file")
-    there = {name for file in files for name in read_header(file)}
-    wanted = {"model.embed_tokens.weight", "model.norm.weight"}
-    if (index := llm / "model.safetensors.index.json").exists():
-        wanted |= set(cast("dict[str, Any]", read_json(index, 100 * _MOST_JSON).get("weight_map") or {}))
-    parts = {name.split(".", 3)[3] for name in there if name.startswith("model.layers.0.")}
-    layers = int(config.get("num_hidden_layers") or 0)
-    wanted |= {f"model.layers.{layer}.{part}" for layer in range(layers) for part in parts}
-    if not config.get("tie_word_embeddings"):
-        wanted.add("lm_head.weight")
-    if missing := sorted(wanted - there):
-        raise CheckpointError(f"the LLM in {llm} lacks {len(missing)} tensors, such as {missing[0]}")
-
-
-def read_header(file: Path) -> dict[str, list[int]]:
-    """The names and shapes of the tensors of a safetensors file.
-
-    Raises:
-        CheckpointError: it is missing, damaged or no safetensors file.
-    """
-    try:
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if not 2 <= length <= _MOST_HEADER:
-                raise ValueError("its header has an impossible length")
-            header = json.loads(stream.read(length))
-        shapes = {name: part["shape"] for name, part in header.items() if name != "__metadata__"}
-        end = max((part["data_offsets"][1] for name, part in header.items() if name != "__metadata__"), default=0)
-        if file.stat().st_size < 8 + length + end or any(prod(shape) < 0 for shape in shapes.values()):
-            raise ValueError("it is cut off")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise CheckpointError(f"{file} is missing, damaged or no safetensors file: {error}") from error
-    return cast("dict[str, list[int]]", shapes)
-
-
-def read_json(file: Path, most: int = _MOST_JSON) -> dict[str, Any]:
-    """A JSON object of a file of at most `most` bytes.
-
-    Raises:
-        CheckpointError: it is missing, too large or none.
-    """
-    try:
-        if not file.is_file() or file.stat().st_size > most:
-            raise ValueError("it is missing, no plain file, or too large for a configuration")
-        raw = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file} cannot be read: {error}") from error
-    if not isinstance(raw, dict):
-        raise CheckpointError(f"{file} holds no JSON object")
-    return cast("dict[str, Any]", raw)
+def _sizes(llm_config: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """For each layer that an adapter may change, how many numbers go in and come out."""
+    hidden, mlp = int(llm_config.get("hidden_size") or 0), int(llm_config.get("intermediate_size") or 0)
+    heads = int(llm_config.get("num_attention_heads") or 1)
+    head = int(llm_config.get("head_dim") or hidden // heads)
+    queries, keys = heads * head, int(llm_config.get("num_key_value_heads") or heads) * head
+    sizes = {"q_proj": (hidden, queries), "k_proj": (hidden, keys), "v_proj": (hidden, keys), "o_proj": (queries, hidden)}
+    sizes |= {"gate_proj": (hidden, mlp), "up_proj": (hidden, mlp), "down_proj": (mlp, hidden)}
+    return {**sizes, "qkv_proj": (hidden, queries + 2 * keys), "gate_up_proj": (hidden, 2 * mlp)}

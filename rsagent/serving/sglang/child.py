@@ -1,8 +1,8 @@
 """SGLang as a child: started, watched until it answers, ended with its parent.
 
 The child gets a process group of its own, so that Ctrl-C reaches only the parent, which then ends the whole group: first
-SIGTERM, then SIGKILL after a time of grace. Should the parent be killed itself, the kernel kills the child, and the child's
-own children ask for the same.
+SIGTERM, then SIGKILL after a time of grace. Should the parent be killed itself, the kernel kills the child, and a guard, which
+waits for nothing else, the rest of the group: SGLang's own processes ask to die with their parent only once they have loaded.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ from rsagent.serving.sglang.http import is_healthy
 
 _KEPT = 40  # lines of the server's output that are remembered
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
+_GUARD = """
+import contextlib, os, signal, sys
+sys.stdin.buffer.read()  # ends with the process that holds the other end
+with contextlib.suppress(ProcessLookupError):
+    os.killpg(int(sys.argv[1]), signal.SIGKILL)
+"""
 _STEPS = (
     ("server_args=", "reading the arguments"),
     ("Init torch distributed begin", "starting the workers"),
@@ -69,6 +75,7 @@ class Server:
                 start_new_session=True,
                 preexec_fn=_dies_with_parent(),
             )
+            self._guard = _guard(self._process)
         except OSError as error:
             raise EngineError(f"SGLang cannot be started: {error}") from error
         self._reader = threading.Thread(target=self._read, name="rsagent-sglang-log", daemon=True)
@@ -118,6 +125,8 @@ class Server:
             self._process.wait(grace_s)
         _signal_group(self.pid, signal.SIGKILL)  # also what the front process may have left behind
         self._process.wait()
+        self._guard.kill()  # before its pipe is closed: the group's number may be somebody else's some day
+        self._guard.communicate()
         self._reader.join(5)
 
     def __enter__(self) -> Server:
@@ -186,6 +195,18 @@ def _dies_with_parent() -> Callable[[], None] | None:
             os._exit(1)
 
     return ask
+
+
+def _guard(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """A process that kills the group of `process` when this one is gone, however it went."""
+    command = [sys.executable, "-I", "-S", "-c", _GUARD, str(process.pid)]
+    try:
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+    except OSError:
+        _signal_group(process.pid, signal.SIGKILL)
+        raise
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

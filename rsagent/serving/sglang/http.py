@@ -8,8 +8,9 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import urllib.error
-import urllib.request
+import socket
+import threading
+from contextlib import suppress
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -20,6 +21,9 @@ KEY_VARIABLE = "RSAGENT_API_KEY"
 
 MODEL, SERVER = "/get_model_info", "/get_server_info"
 """Where a server says what it serves and how. These are the older names, which SGLang's router also knows."""
+
+LOADS = "/v1/loads"
+"""Where it says what it does now, for each copy of the LLM."""
 
 _MOST_BYTES = 16_000_000
 
@@ -47,37 +51,30 @@ def headers() -> dict[str, str]:
 
 
 def is_healthy(url: str, timeout_s: float = 5.0) -> bool:
-    """Whether the server says that it can answer."""
-    request = urllib.request.Request(f"{url}/health", headers=headers())
+    """Whether the server says that it can answer; SGLang tries it out, which takes it a second at least."""
     try:
-        with _OPENER.open(request, timeout=timeout_s) as response:
-            return response.status == 200
+        return _exchange(url, "/health", None, timeout_s)[0] == 200
     except (OSError, ValueError, http.client.HTTPException):
         return False
 
 
 def ask(url: str, path: str, body: dict[str, Any] | None = None, *, timeout_s: float = 60.0) -> dict[str, Any]:
-    """A GET, or with a `body` a POST, and the JSON object that comes back.
+    """A GET, or with a `body` a POST, and the JSON object that comes back; all of it within `timeout_s`.
 
     Raises:
-        ServerAway: the server is not reachable or not ready.
+        ServerAway: the server is not reachable, not ready, or does not answer in time.
         EngineError: it refuses, or is something else than SGLang; one line.
     """
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{url}{path}", data, {"Content-Type": "application/json", **headers()})
     try:
-        with _OPENER.open(request, timeout=timeout_s) as response:
-            raw = response.read(_MOST_BYTES)
-    except urllib.error.HTTPError as error:
-        with error:
-            said = message_of(error.read(10_000)) or str(error.reason)
-        raise refusal(url, error.code, said) from error
+        status, raw = _exchange(url, path, body, timeout_s)
     except TimeoutError as error:
-        raise EngineError(f"{url} accepts requests but does not answer within {timeout_s:g} s: look at its output") from error
+        raise ServerAway(f"{url} accepts requests but does not answer within {timeout_s:g} s: look at its output") from error
     except (OSError, ValueError, http.client.IncompleteRead) as error:
-        raise unreachable(url, getattr(error, "reason", error)) from error
+        raise unreachable(url, error) from error
     except http.client.HTTPException as error:
         raise EngineError(f"{url} is something else than SGLang: it speaks no HTTP; check --url") from error
+    if status != 200:
+        raise refusal(url, status, message_of(raw[:10_000]) or http.client.responses.get(status, "without a reason"))
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -85,6 +82,48 @@ def ask(url: str, path: str, body: dict[str, Any] | None = None, *, timeout_s: f
     if not isinstance(found, dict):
         raise EngineError(f"{url}{path} answers with something else than SGLang does")
     return cast("dict[str, Any]", found)
+
+
+def _exchange(url: str, path: str, body: dict[str, Any] | None, timeout_s: float) -> tuple[int, bytes]:
+    """The status and the beginning of the answer. No proxy is asked: the servers are ours, and its error page is no answer.
+
+    A socket's own limit holds for each piece, so a peer that drips would never be given up; a timer cuts the connection.
+
+    Raises:
+        TimeoutError: not done within `timeout_s`.
+        OSError: not reachable, or broken off.
+        HTTPException: what answers speaks no HTTP.
+    """
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
+    late = threading.Event()
+
+    def cut() -> None:
+        late.set()
+        if connection.sock is not None:
+            with suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(timeout_s, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        data = None if body is None else json.dumps(body).encode()
+        sent = {"Content-Type": "application/json", "Connection": "close", **headers()}
+        connection.request("GET" if data is None else "POST", f"{parts.path}{path}", data, sent)
+        response = connection.getresponse()
+        raw = response.read(_MOST_BYTES)
+    except (OSError, http.client.HTTPException) as error:
+        if late.is_set():
+            raise TimeoutError from error
+        raise
+    finally:
+        timer.cancel()
+        connection.close()
+    if late.is_set():
+        raise TimeoutError
+    return response.status, raw
 
 
 def unreachable(url: str, reason: object) -> ServerAway:
@@ -121,7 +160,3 @@ def message_of(raw: bytes) -> str:
         inner = cast("dict[str, Any]", found)
         found = next((inner[key] for key in ("error", "message", "error_message", "detail") if inner.get(key)), None)
     return " ".join(str(found or text).split())[:300]
-
-
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""No proxy: the servers are ours, and a proxy's error page is no answer."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from rsagent.errors import SettingsError
@@ -91,6 +92,11 @@ def find_python(named: str | None) -> str:
         return str(Path(named).absolute()) if "/" in named else named
     made = Path(".sglang-env/bin/python")
     return str(made.absolute()) if made.exists() else sys.executable
+
+
+def is_own_without_sglang(python: str) -> bool:
+    """Whether this is our own Python, and SGLang is not in it: a command that names it starts nothing."""
+    return python == sys.executable and find_spec("sglang") is None
 
 
 def check_version(python: str) -> None:

@@ -18,7 +18,8 @@ from platformdirs import user_cache_path
 
 from rsagent.errors import EngineError
 from rsagent.serving.sglang import ARCHITECTURE
-from rsagent.serving.sglang.checks import Servable, read_json
+from rsagent.serving.sglang.checks import Servable
+from rsagent.serving.sglang.llm_files import read_json
 
 
 def cache_folder() -> Path:
@@ -28,7 +29,7 @@ def cache_folder() -> Path:
 
 def prepared_folder(servable: Servable, digest: str) -> Path:
     """Where `prepare` puts the folder; it need not be there yet."""
-    place = hashlib.sha256(f"{digest} {servable.folder.resolve()} {servable.llm.resolve()}".encode()).hexdigest()
+    place = hashlib.sha256(f"{digest} {servable.folder.resolve()} {servable.llm.folder.resolve()}".encode()).hexdigest()
     return cache_folder() / place[:24]
 
 
@@ -73,7 +74,9 @@ def _is_there(target: Path, config: str, links: dict[str, Path]) -> bool:
 
 def _config(servable: Servable) -> dict[str, Any]:
     """The LLM's configuration with the plugin's class in it, and an end of text as the local engine has it."""
-    config = {**servable.llm_config, "architectures": [ARCHITECTURE]}
+    config = {**servable.llm.config, "architectures": [ARCHITECTURE]}
+    if servable.llm.part:
+        config["rsagent_part"] = servable.llm.part  # tells the plugin's class which tensors of the files are the LLM's
     config.pop("auto_map", None)  # names code that would come with the LLM
     for token in ("bos", "eos", "pad"):
         if (index := _token(servable.folder / "tokenizer", token)) is not None:
@@ -95,6 +98,6 @@ def _token(tokenizer: Path, name: str) -> int | None:
 
 def _links(servable: Servable) -> dict[str, Path]:
     """File name -> what it links to. No generation_config.json: the engine says with each request how to decode."""
-    names = [*servable.llm.glob("*.safetensors"), *servable.llm.glob("*.safetensors.index.json")]
+    names = [*servable.llm.folder.glob("*.safetensors"), *servable.llm.folder.glob("*.safetensors.index.json")]
     files = names + [file for file in (servable.folder / "tokenizer").iterdir() if file.is_file()]
     return {file.name: file.resolve() for file in sorted(files)}

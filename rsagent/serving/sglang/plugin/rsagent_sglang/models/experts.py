@@ -23,7 +23,7 @@ BASES = {
     "qwen3": ("qwen3", "Qwen3ForCausalLM"),
     "stablelm": ("stablelm", "StableLmForCausalLM"),
 }
-"""`model_type` of a base LLM -> SGLang's module and class. rsagent.serving.sglang.checks has the same list."""
+"""`model_type` of a base LLM -> SGLang's module and class. rsagent.serving.sglang.llm_files has the same list."""
 
 _ADAPTED = re.compile(r"^language_model\.model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj$")
 
@@ -74,8 +74,11 @@ class RSMoEForCausalLM(nn.Module):
         )
 
     def load_weights(self, weights: Any) -> Any:
-        """The LLM's own files, under its own names."""
-        return self.language_model.load_weights(weights)
+        """The LLM's own files, under its own names; of a larger model's files the part that `rsagent_part` names."""
+        part = getattr(self.config, "rsagent_part", "")
+        return self.language_model.load_weights(
+            (name.removeprefix(part), tensor) for name, tensor in weights if name.startswith(part)
+        )
 
 
 EntryClass = RSMoEForCausalLM
