@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from rsagent.cli import eval_trial, options
+from rsagent.cli import eval_paper, eval_trial, options
 from rsagent.cli.console import decorated, result, result_json, say, terminal
 from rsagent.cli.evaluating import RUNS, Evaluation
 from rsagent.errors import UserError
@@ -140,15 +140,26 @@ def report(
     ] = None,
     folder: Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Where runs are looked for.")] = RUNS,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the pages go.")] = Path("docs/results"),
+    block: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Page whose block of figures is written anew; README.md where it has one."),
+    ] = None,
 ) -> None:
     """Write the pages of results: Markdown from stored runs, one page a set; unfinished runs are left out by name."""
+    from rsagent.evaluation.figures_block import has_block, write_block
     from rsagent.evaluation.report import write_report
 
-    found = write_report(list(runs or ()) or sorted(path.parent for path in folder.glob("*/run.json")), out)
+    chosen = list(runs or ()) or sorted(path.parent for path in folder.glob("*/run.json"))
+    found = write_report(chosen, out)
     for line in found.left_out:
         say(line)
-    result([str(path) for path in found.pages])
+    readme = Path("README.md")
+    page = block or (readme if has_block(readme) else None)
+    if page is not None:
+        write_block(page, chosen, out)
+    result([str(path) for path in (*found.pages, *([page] if page else []))])
     raise typer.Exit(0 if found.pages else 1)
 
 
 app.command()(eval_trial.trial)
+app.command()(eval_paper.paper)

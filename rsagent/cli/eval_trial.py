@@ -84,7 +84,7 @@ def parse_arms(text: str | None) -> list[RouterArm]:
     """
     from rsagent.engines.ablation import ARMS
 
-    known = {str(arm): arm for arm in ARMS if arm != "own"}
+    known: dict[str, RouterArm] = {arm: arm for arm in ARMS if arm != "own"}
     names = list(known) if text is None else list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in names:
         if name not in known:
