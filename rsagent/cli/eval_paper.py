@@ -194,8 +194,9 @@ def _write(table: PaperTable, tables: Any, found: list[OnSet], out: Path | None,
             f" Each arm sees the same number of images: {budget}, shared among its stages; what arms take over from each other "
             f"is trained once a seed. Seeds: {seeds}. Intervals: bootstrap over images."
         )
-    runs = [run for on in found for run in ([on.plain] if on.plain else [of[0] for of in on.arms.values()])]
-    origins = "\n\n".join(f"{run.name}: {origin(run)}" for run in runs)
+    named = {f"{on.name}, as it is": on.plain for on in found if on.plain is not None}
+    named |= {f"{on.name}, {arm}": runs[0] for on in found for arm, runs in on.arms.items()}
+    origins = "\n\n".join(f"{name}: {origin(run)}" for name, run in named.items())
     page = out or RESULTS / f"paper-table{table.number}.md"
     title = f"Table {table.number} of the RS-MoE paper: {table.printed.title}"
     write_tables(page, title, f"{head}\n\n{origins}".strip(), tables)
