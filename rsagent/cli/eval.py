@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
-from rsagent.cli import options
+from rsagent.cli import eval_paper, eval_trial, options
 from rsagent.cli.console import decorated, result, result_json, say, terminal
+from rsagent.cli.evaluating import RUNS, Evaluation
 from rsagent.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import Sequence
 
-    from rsagent.engines.ablation import SoftPrompts
-    from rsagent.engines.base import Engine
-    from rsagent.evaluation.asking import Speaker
-    from rsagent.evaluation.caption_floors import Seen
-    from rsagent.evaluation.sets import EvaluationSet
     from rsagent.evaluation.table import Table
-    from rsagent.prompts import Prompts
-    from rsagent.settings import Settings
 
-RUNS = Path("runs/eval")
 _WIDE = 180
 """Columns of a table that goes into a file or a pipe."""
 
@@ -61,9 +53,9 @@ def run(
     limit: Annotated[int | None, typer.Option(metavar="N", min=2, help="N images alone, for a quick look.")] = None,
     style: options.Style = None,
     best: options.Best = False,
-    soft_prompts: Annotated[
-        Literal["own", "shuffled", "zero"],
-        typer.Option(help="Whose soft prompts the experts read: the image's, another's, or none."),
+    router: Annotated[
+        Literal["own", "shuffled", "zero", "mean", "text", "open", "swapped"],
+        typer.Option(help="What the experts get from the router; `eval trial` runs them all."),
     ] = "own",
     single: Annotated[bool, typer.Option("--single", help="Stage I's one LLM, without router, experts and composer.")] = False,
     encoder: Annotated[bool, typer.Option(help="The floors that need features of all training images.")] = True,
@@ -87,168 +79,19 @@ def run(
         **named, engine=engine, url=url, style=style, best=best or None, device=device, dtype=dtype,
         max_tokens=max_tokens, seed=seed, prompts=prompts,
     )  # fmt: skip
-    if soft_prompts != "own" and settings.engine != "local":
-        raise UserError(f"--soft-prompts {soft_prompts}: only the engine local can change them; leave --engine out")
-    if single and (settings.engine != "local" or soft_prompts != "own" or settings.best):
-        raise UserError("--single: one LLM on the engine local, without soft prompts and beams; leave the other option out")
-    complete = run_async(
-        _Evaluation(dataset, split, settings, style, data, limit, soft_prompts, single, encoder, meteor).conduct(
-            out, as_json, plain
-        )
-    )
-    raise typer.Exit(0 if complete else 1)
-
-
-class _Evaluation:
-    """One call of `run`: from the options to tables."""
-
-    def __init__(
-        self,
-        dataset: str,
-        split: str,
-        settings: Settings,
-        style: str | None,
-        data: Path | None,
-        limit: int | None,
-        soft_prompts: SoftPrompts,
-        single: bool,
-        encoder: bool,
-        meteor: bool,
-    ) -> None:
-        from rsagent.cli.runtime import prompts_for
-        from rsagent.evaluation.sets import open_set
-
-        self.settings, self.encoder, self.meteor, self.limit = settings, encoder, meteor, limit
-        self.soft_prompts: SoftPrompts = soft_prompts
-        self.single = single
-        self.prompts: Prompts = prompts_for(settings)
-        opened = open_set(dataset, data, split, limit=limit)
-        self.chosen = _for_model(opened, style, settings, self.prompts)
-
-    async def conduct(self, out: Path | None, as_json: bool, plain: bool) -> bool:
-        """Run to the end; whether every item was answered."""
-        from rsagent.evaluation.conduct import conduct
-        from rsagent.evaluation.run_folder import RunFolder
-
-        config = self._config()
-        name = "-".join(part for part in (self.chosen.name, self.chosen.split, str(config["model"]), self._special()) if part)
-        folder = RunFolder.begin(out or RUNS / name, config, len(self.chosen.items))
-        folder.keep_prompts(self.prompts.model_dump_json(indent=1, exclude_none=True))
-        say(f"the run lies in {folder.path}; the same command goes on with it")
-        async with self._speaker(await self._engine()) as speaker:
-            done = await conduct(speaker, self.chosen, folder, self._see, meteor=self.meteor, seed=self.settings.seed)
-        show(done.tables, as_json, plain)
-        if not done.complete:
-            say("partial: some items have no full answer; the same command asks for them again")
-        return done.complete
-
-    def _config(self) -> dict[str, Any]:
-        """What must be the same to go on with a run."""
-        from rsagent.evaluation.identity import spoken_with
-
-        settings = self.settings
-        digest = self._digest()
-        return {
-            "dataset": self.chosen.name,
-            "split": self.chosen.split,
-            "limit": self.limit,
-            "items": self.chosen.digest()[:16],
-            "engine": settings.engine,
-            "checkpoint": digest,
-            "model": (settings.chat_model or "chat") if settings.engine == "openai" else (digest or settings.engine)[:12],
-            "style": self.chosen.style or None,
-            "soft_prompts": self.soft_prompts,
-            "single": self.single,
-            **spoken_with(settings, self.prompts, single=self.single),
-        }
-
-    def _digest(self) -> str | None:
-        """The checkpoint's digest; None for an engine without one."""
-        if self.settings.engine not in ("local", "sglang"):
-            return None
-        from rsagent.model.checkpoint import checkpoint_digest, read_config
-
-        read_config(self._checkpoint())
-        return checkpoint_digest(self._checkpoint())
-
-    def _checkpoint(self) -> Path:
-        from rsagent.model.checkpoint import EMBEDDED
-
-        return Path(self.settings.checkpoint) if self.settings.checkpoint else EMBEDDED
-
-    def _special(self) -> str:
-        """What in a folder's name tells a run from the plain one."""
-        parts = ["best" if self.settings.best else "", "" if self.soft_prompts == "own" else f"{self.soft_prompts}-prompts"]
-        parts.append("single" if self.single else "")
-        return "-".join(part for part in [*parts, f"limit{self.limit}" if self.limit else ""] if part)
-
-    @asynccontextmanager
-    async def _speaker(self, engine: Engine) -> AsyncGenerator[Speaker]:
-        """Who is evaluated: the whole graph on the engine, or stage I's LLM alone."""
-        from rsagent.agent import RSAgent
-        from rsagent.evaluation.asking import agent_speaks, single_speaks
-
-        patience = max(self.settings.expert_timeout_s, 600.0)  # another load on the machine must not cost quality
-        async with RSAgent(
-            engine, prompts=self.prompts, max_tokens=self.settings.max_tokens, expert_timeout_s=patience
-        ) as agent:
-            yield single_speaks(engine, self.prompts) if self.single else agent_speaks(agent)
-
-    async def _engine(self) -> Engine:
-        import asyncio
-
-        from rsagent.cli.runtime import load_engine
-
-        if self.single:
-            from rsagent.engines.local import LocalEngine
-
-            settings = self.settings
-            return await asyncio.to_thread(
-                LocalEngine.load, settings.checkpoint, device=settings.device, dtype=settings.dtype, seed=settings.seed,
-                prompts=self.prompts, max_pixels=settings.max_pixels, single=True,
-            )  # fmt: skip
-        if self.soft_prompts == "own":
-            return await asyncio.to_thread(load_engine, self.settings, self.prompts, None)
-        from rsagent.engines.ablation import AblatedEngine
-        from rsagent.evaluation.partners import partners
-
-        settings = self.settings
-        engine = await asyncio.to_thread(
-            AblatedEngine.load, settings.checkpoint, device=settings.device, dtype=settings.dtype, seed=settings.seed,
-            best=settings.best, prompts=self.prompts, max_pixels=settings.max_pixels,
-        )  # fmt: skip
-        engine.ablate(self.soft_prompts, partners(self.chosen.images, settings.seed, max_pixels=settings.max_pixels))
-        return engine
-
-    def _see(self, chosen: EvaluationSet) -> Seen | None:
-        """Features of the model's own image encoder, unless it has none here or they are not wanted."""
-        wanted = chosen.task != "answer" and self.encoder and self.settings.engine in ("local", "sglang")
-        if not wanted:
-            return None
-        from rsagent.evaluation.readout import load_encoder
-        from rsagent.evaluation.run import Run
-        from rsagent.evaluation.seeing import see_set
-
-        seen = Run.open(self._checkpoint(), RUNS / ".features")
-        return see_set(seen, chosen, load_encoder(seen))
-
-
-def _for_model(opened: EvaluationSet, style: str | None, settings: Settings, prompts: Prompts) -> EvaluationSet:
-    """The set in the style that is asked for; a chat model is told the closed list of classes."""
-    from dataclasses import replace
-
-    if opened.task == "caption":
-        fitting = style or (opened.style if opened.style in prompts.styles else settings.style)
-        prompts.caption_instruction(fitting)
-        return replace(opened, style=fitting)
-    if opened.task == "classify" and settings.engine == "openai":
-        question = f"Which of these does the picture show: {', '.join(opened.classes.values())}? Answer with one of them."
-        return replace(
-            opened,
-            items=[replace(item, question=question) for item in opened.items],
-            train=[replace(item, question=question) for item in opened.train],
-        )
-    return opened
+    if router != "own" and settings.engine != "local":
+        raise UserError(f"--router {router}: only the engine local can change it; leave --engine out")
+    if single and (settings.engine != "local" or router != "own" or settings.best):
+        raise UserError("--single: one LLM on the engine local, without router and beams; leave the other option out")
+    evaluation = Evaluation(
+        dataset, split, settings, style=style, data=data, limit=limit, router=router, single=single, encoder=encoder,
+        meteor=meteor,
+    )  # fmt: skip
+    _, done = run_async(evaluation.conduct(out))
+    show(done.tables, as_json, plain)
+    if not done.complete:
+        say("partial: some items have no full answer; the same command asks for them again")
+    raise typer.Exit(0 if done.complete else 1)
 
 
 def show(tables: Sequence[Table], as_json: bool, plain: bool) -> None:
@@ -298,12 +141,26 @@ def report(
     ] = None,
     folder: Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Where runs are looked for.")] = RUNS,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the pages go.")] = Path("docs/results"),
+    block: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Page whose block of figures is written anew; README.md where it has one."),
+    ] = None,
 ) -> None:
     """Write the pages of results: Markdown from stored runs, one page a set; unfinished runs are left out by name."""
+    from rsagent.evaluation.figures_block import has_block, write_block
     from rsagent.evaluation.report import write_report
 
-    found = write_report(list(runs or ()) or sorted(path.parent for path in folder.glob("*/run.json")), out)
+    chosen = list(runs or ()) or sorted(path.parent for path in folder.glob("*/run.json"))
+    found = write_report(chosen, out)
     for line in found.left_out:
         say(line)
-    result([str(path) for path in found.pages])
+    readme = Path("README.md")
+    page = block or (readme if has_block(readme) else None)
+    if page is not None:
+        write_block(page, chosen, out)
+    result([str(path) for path in (*found.pages, *([page] if page else []))])
     raise typer.Exit(0 if found.pages else 1)
+
+
+app.command()(eval_trial.trial)
+app.command()(eval_paper.paper)

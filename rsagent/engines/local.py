@@ -318,7 +318,7 @@ class LocalEngine:
             DecodeRequest(
                 self._prefix(prompt.expert, reading),
                 prompt.text,
-                prompt.expert,
+                self._adapter(prompt.expert),
                 prompt.max_tokens,
                 on_piece,
                 json_schema=prompt.json_schema,
@@ -327,6 +327,10 @@ class LocalEngine:
         ]
         decode(self.network, requests, beams=self._beams)
         return [None] * len(asked)
+
+    def _adapter(self, expert: str) -> str:
+        """The adapter that speaks for an expert: its own."""
+        return expert
 
     def _prefix(self, expert: str, reading: _Reading) -> Tensor:
         from rsagent.model.network import visual_prefix

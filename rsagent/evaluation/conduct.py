@@ -33,6 +33,7 @@ async def conduct(
     *,
     meteor: bool = True,
     seed: int = 0,
+    ask_blind: bool = True,
 ) -> Conducted:
     """Ask what has not been asked yet, score everything, and keep the tables in the run's folder.
 
@@ -43,6 +44,7 @@ async def conduct(
         see: gives the features for the floors, None where the model has no image encoder at hand.
         meteor: METEOR too.
         seed: of the floors, the bootstrap and the tests.
+        ask_blind: ask the same questions about another image as well, for the floor.
 
     Raises:
         UserError: the folder holds something else, or an item has nothing that it could be scored against.
@@ -58,7 +60,7 @@ async def conduct(
         texts, complete = texts_of(chosen, kept, troubles), troubles.empty
         lacking = [f"{len(kept)} of {len(chosen.items)} items were answered in full"] if not troubles.empty else []
         blind: list[str] | None = None
-        if chosen.task != "caption" and len(chosen.images) > 1:
+        if ask_blind and chosen.task != "caption" and len(chosen.images) > 1:
             kept_blind = folder.predictions("blind")
             pictures = blind_pictures(chosen, seed)
             troubles_blind = await ask_set(speaker, chosen, kept_blind, f"{chosen.name} {chosen.split}, shuffled", pictures)

@@ -1,11 +1,23 @@
-"""Which other image's soft prompts an image gets when the router's work is shuffled."""
+"""Whose soft prompts an image gets when the router's work is shuffled, or replaced by a mean."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from rsagent.evaluation.floors import derangement
 from rsagent.evaluation.run import Picture, Progress
+
+SAMPLE = 32
+"""Images whose soft prompts make a mean: more hardly move it, and each is read once for every question."""
+
+
+def sample(pictures: Mapping[str, Picture], seed: int) -> list[Picture]:
+    """`SAMPLE` of the pictures, drawn with the seed; all where there are fewer."""
+    keys = list(pictures)
+    drawn = np.random.default_rng(seed).permutation(len(keys))[:SAMPLE]
+    return [pictures[keys[int(place)]] for place in sorted(drawn)]
 
 
 def partners(pictures: Mapping[str, Picture], seed: int, *, max_pixels: int) -> dict[str, Picture]:

@@ -14,13 +14,13 @@ from typing import Any
 
 from rsagent.errors import UserError
 from rsagent.evaluation.run_folder import RunFolder, write_whole
-from rsagent.evaluation.table import Table, to_markdown
+from rsagent.evaluation.table import Table, to_json, to_markdown
 
 _SHOWN = (
-    "engine", "checkpoint", "model", "style", "decoding", "max_tokens", "dtype", "seed", "soft_prompts", "single",
+    "engine", "checkpoint", "model", "style", "decoding", "max_tokens", "dtype", "seed", "router", "single",
     "limit", "prompts", "items",
 )  # fmt: skip
-_USUAL: Mapping[str, Any] = {"soft_prompts": "own", "single": False, "dtype": "auto", "decoding": "default"}
+_USUAL: Mapping[str, Any] = {"router": "own", "single": False, "dtype": "auto", "decoding": "default"}
 _PRIVATE = ("chat_url",)  # a server of somebody's own is no business of the pages
 INDEX = "README.md"
 _HEAD = "Written by `rsagent eval report` from stored runs. Intervals: 95 %, bootstrap over images."
@@ -71,9 +71,35 @@ def write_report(folders: Sequence[Path], out: Path) -> Written:
     return Written(pages, left_out)
 
 
+def write_tables(path: Path, title: str, head: str, tables: Sequence[Table]) -> None:
+    """Write a page of its own among the results, and its figures as JSON beside it; the index is written anew.
+
+    Args:
+        path: of the page, whose folder is made if need be.
+        title: its heading.
+        head: what the figures come from.
+        tables: what stands on it.
+
+    Raises:
+        UserError: the folder cannot be made.
+        RSAgentError: the page cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out: {path.parent} cannot be made ({error.strerror})") from error
+    write_whole(path, f"# {title}\n\n{head}\n\n{to_markdown(tables)}")
+    write_whole(path.with_suffix(".json"), to_json(tables))
+    write_whole(path.parent / INDEX, _index(path.parent))
+
+
+def page_name(*parts: str) -> str:
+    """The file name of a page, of what it is about."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-") + ".md"
+
+
 def _page_name(run: RunFolder) -> str:
-    text = f"{run.config['dataset']}-{run.config['split']}"
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") + ".md"
+    return page_name(run.config["dataset"], run.config["split"])
 
 
 def _page(runs: Iterable[tuple[RunFolder, list[Table]]]) -> str:
@@ -81,11 +107,11 @@ def _page(runs: Iterable[tuple[RunFolder, list[Table]]]) -> str:
     for run, tables in runs:
         if not parts:
             parts.append(f"# {run.config['dataset']}, {run.config['split']}\n\n{_HEAD}\n")
-        parts.append(f"## {run.name}\n\n{_origin(run)}\n\n{to_markdown(tables)}")
+        parts.append(f"## {run.name}\n\n{origin(run)}\n\n{to_markdown(tables)}")
     return "\n".join(parts)
 
 
-def _origin(run: RunFolder) -> str:
+def origin(run: RunFolder) -> str:
     """What a run was, and with what it was made, in two lines."""
     config = {name: run.config.get(name) for name in (*_SHOWN, "device", "max_pixels", "chat_router", "chat_composer")}
     told = [f"{name} {value}" for name, value in config.items() if value is not None and value != _USUAL.get(name)]

@@ -59,7 +59,7 @@ def test_another_configuration_is_one_line(cli, toy):
         (("compare", "a", "b"), "no run lies there"),
         (("report",), "there are no runs"),
         (("scenes-captions", "--split", "train"), "has no part 'train'"),
-        (("ucm-captions", "--soft-prompts", "zero"), "only the engine local"),
+        (("ucm-captions", "--router", "zero"), "only the engine local"),
         (("ucm-captions", "--single"), "one LLM on the engine local"),
     ],
 )
@@ -70,9 +70,9 @@ def test_mistakes_are_one_line(cli, arguments, message):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_help_names_the_three_ways(cli):
+def test_help_names_the_ways(cli):
     done = cli("eval", "--help")
-    assert all(name in done.stdout for name in ("run", "compare", "report"))
+    assert all(name in done.stdout for name in ("run", "compare", "report", "trial"))
 
 
 def test_the_record_holds_what_changes_the_words(cli, toy, place):
@@ -96,3 +96,26 @@ def test_a_chat_server_is_part_of_the_record_without_its_secrets():
     local = spoken_with(Settings(best=True), load_prompts())
     assert (local["chat_url"], local["decoding"], local["beams"]) == (None, "3 beams", 3)
     assert spoken_with(Settings(max_tokens=9), load_prompts(), single=True)["max_tokens"] == 64
+
+
+def test_the_router_is_put_on_trial_and_nothing_is_asked_twice(cli, toy, place, tiny_checkpoint, monkeypatch):
+    monkeypatch.setattr(sets, "open_set", lambda name, root, split, limit=None: question_set(2))
+    monkeypatch.setenv("RSAGENT_MAX_TOKENS", "3")
+    asked = ("eval", "trial", "toy", "--model", tiny_checkpoint, "--arms", "shuffled,zero", "--seeds", "2")
+    done = cli(*asked, "--json")
+    assert done.exit_code == 0, done.stderr
+    (table,) = json.loads(done.stdout)
+    assert [row["name"] for row in table["rows"]][0] == "shuffled: all, strict"
+    assert {"zero: all, strict", "zero: count, strict"} <= {row["name"] for row in table["rows"]}
+    assert len(list((place / "runs/eval").glob("toy-test-*"))) == 4
+    page = (place / "docs/results/router-toy-test.md").read_text()
+    assert "| shuffled: all, strict (" in page
+    again = cli(*asked)
+    assert again.stderr.count("is there already") == 4
+    assert (place / "docs/results/router-toy-test.md").read_text() == page
+
+
+def test_an_unknown_arm_is_one_line(cli, toy):
+    done = cli("eval", "trial", "toy", "--arms", "zero,fancy")
+    assert done.exit_code == 2
+    assert "--arms: there is no arm 'fancy': choose from shuffled" in done.stderr

@@ -1,0 +1,119 @@
+"""What is run here for each of the paper's tables: on which sets, and with which trainings, at the default's scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from rsagent.evaluation.paper.published import PRINTED, Printed
+
+Takes = Literal["encoder", "base", "stage1"]
+"""The last stage that an arm takes over from the training it shares with the other arms of its seed."""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How an arm's images are divided among the stages; a stage without a share makes one step that changes nothing.
+
+    `base` counts only where the arm trains its own.
+    """
+
+    stage1: float = 0.0
+    stage2: float = 0.0
+    composer: float = 0.0
+    base: float = 0.0
+
+
+TWO_STAGES = Shares(stage1=0.3, stage2=0.5, composer=0.2)
+
+
+@dataclass(frozen=True)
+class TrainedArm:
+    """A training. `key` names its folder, so that tables share arms; `changes` are made to the recipe.
+
+    `printed` is the row of the paper that stands beside it. `rank` multiplies the rank of LoRA; `single` asks stage I's one
+    LLM; `style` is what it writes in where that is not the set's own; `recipe` is its own one in place of the command's.
+    """
+
+    key: str
+    name: str
+    changes: tuple[str, ...] = ()
+    shares: Shares = TWO_STAGES
+    takes: Takes = "stage1"
+    printed: str = ""
+    rank: int = 1
+    single: bool = False
+    style: str | None = None
+    recipe: str | None = None
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """One table: the sets ("NAME:PART", the paper's own first), the trainings, and the arm the others are held against.
+
+    `plain`: the model as it is, without a training, is evaluated as well. `missing` says what else the paper has that
+    no training here stands for.
+    """
+
+    number: int
+    sets: tuple[str, ...]
+    arms: tuple[TrainedArm, ...] = ()
+    reference: str = ""
+    plain: bool = False
+    missing: str = ""
+
+    @property
+    def printed(self) -> Printed:
+        """What the paper prints."""
+        return PRINTED[self.number]
+
+
+def _experts(count: int) -> TrainedArm:
+    name = f"{count} LLM{'s' if count > 1 else ''}"
+    return TrainedArm(f"experts-{count}", name, (f"network.experts={count}",), printed=name)
+
+
+_WIDE = TrainedArm(
+    "wide", "one LoRA of three's parameters, images and steps", shares=Shares(stage1=0.8), takes="base", rank=3, single=True
+)
+_ONE_STAGE = TrainedArm("one-stage", "one stage", shares=Shares(stage2=0.8, composer=0.2), takes="base", printed="one stage")
+_TWO_STAGES = TrainedArm("experts-3", "two stages", ("network.experts=3",), printed="two stages")
+
+
+def _size(name: str, dim: int, layers: int) -> TrainedArm:
+    """An LLM of another size; it comes from nothing, so the arm trains its base, too."""
+    changes = (f"network.llm_dim={dim}", f"network.llm_layers={layers}", f"network.llm_mlp={3 * dim}")
+    shares = Shares(base=0.5, stage1=0.15, stage2=0.25, composer=0.1)
+    return TrainedArm(f"llm-{name}", f"LLM {dim} wide, {layers} layers", changes, shares, "encoder", recipe="tiny")
+
+
+def _alone(style: str, name: str) -> TrainedArm:
+    """The language side sees one set of captions alone, and no rendered scene."""
+    shares = Shares(base=0.4, stage1=0.15, stage2=0.25, composer=0.2)
+    return TrainedArm(
+        f"{style}-alone", f"trained on {name} alone", ("scenes=0",), shares, "encoder", style=style, recipe=f"tiny-{style}"
+    )
+
+
+_LONG_SETS = ("rsieval-captions:test", "ucm-captions:test", "rsivqa:val+test")
+
+TABLES: Mapping[int, PaperTable] = {
+    table.number: table
+    for table in (
+        PaperTable(1, ("rsieval-captions:test", "scenes-captions:test"), plain=True),
+        PaperTable(2, ("ucm-captions:test",), (_alone("rsicd", "RSICD"),), plain=True),
+        PaperTable(3, ("sydney-captions:test",), (_alone("ucm", "UCM-Captions"),), plain=True),
+        PaperTable(4, ("rsicd:test", "rsicd:val"), (_alone("ucm", "UCM-Captions"),), plain=True),
+        PaperTable(5, _LONG_SETS, (*(_experts(count) for count in (3, 1, 2, 4)), _WIDE), "experts-3"),
+        PaperTable(
+            6, _LONG_SETS, (_size("middle", 256, 4), _size("small", 128, 3), _size("large", 384, 6)), "llm-middle",
+            missing="The paper's seven LLMs have recipes of their own and need a GPU: `rsagent train plan llama-3.2-1b`.",
+        ),
+        PaperTable(7, _LONG_SETS, (_TWO_STAGES, _ONE_STAGE), "experts-3"),
+        PaperTable(
+            8, ("rsieval-vqa:test", "rsivqa:val+test", "rsvqa-lr:all", "rsvqa-hr:all", "scenes-questions:test"), plain=True
+        ),
+    )
+}  # fmt: skip
+"""Every table by its number."""
