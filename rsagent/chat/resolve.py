@@ -88,7 +88,7 @@ def resolve(text: str, history: Sequence[Asked], current: int = 1, count: int = 
 
 def _complete(core: str, history: Sequence[Asked], named: Reference) -> str:
     """The question without anything left open, or `core` itself."""
-    if named.compares:
+    if named.final:
         return core
     questions = [asked for asked in history if not asked.told]
     if named.pictures and questions and (not re.search(r"\w", core) or _REPEAT.match(core)):

@@ -15,6 +15,7 @@ from rsagent.errors import UserError
 from tests.chat.test_dialogues import DIALOGUES
 
 PICTURE = (1,)
+WHOLE = "What does the image mainly show?"
 
 
 def converse(*said: str, count: int = 1) -> list[str]:
@@ -102,10 +103,64 @@ def test_pictures_are_named_in_many_ways() -> None:
         pictures("And in the other picture?", count=1)
 
 
+@pytest.mark.parametrize(
+    ("text", "question", "pictures"),
+    [
+        ("Is the first picture greener than the second picture?", None, (1, 2)),
+        ("Is the third picture greener than the first?", None, (1, 3)),
+        ("Is it greener than the second picture?", None, (1, 2)),
+        ("Is this picture brighter than picture 3?", None, (1, 3)),
+        ("Is the house in the first picture the one in picture 3?", None, (1, 3)),
+        ("Which is greener, the first or the third picture?", None, (1, 3)),
+        ("Which picture is greener?", None, (1, 2, 3)),
+        ("Are the houses different in the pictures?", None, (1, 2, 3)),
+        ("Are there more trees in the first picture than in the second?", "How many trees are there?", (1, 2)),
+        ("Does picture 2 show fewer cars than picture 3?", "How many cars are there?", (2, 3)),
+        ("Are there more of them in picture 1 than in picture 2?", "How many ships are there?", (1, 2)),
+        ("Which of the three has more trees?", "How many trees are there?", (1, 2, 3)),
+        ("How many cars are there in picture 1 and picture 3?", "How many cars are there?", (1, 3)),
+        ("In the first and the third picture, how many cars are there?", "How many cars are there?", (1, 3)),
+        ("How many cars are there in pictures 2 and 3?", "How many cars are there?", (2, 3)),
+        ("What changed between picture 1 and picture 2?", WHOLE, (1, 2)),
+        ("What has changed since the second picture?", WHOLE, (1, 2)),
+        ("Compare the two pictures.", WHOLE, (1, 2, 3)),
+        ("please compare images 1 and 3", WHOLE, (1, 3)),
+        ("compare them", WHOLE, (1, 2, 3)),
+        ("Compare the first with the third.", WHOLE, (1, 3)),
+        ("What do the pictures have in common?", WHOLE, (1, 2, 3)),
+        ("What is different in the second picture?", WHOLE, (1, 2)),
+        ("What about the first and second pictures?", "How many ships are there?", (1, 2)),
+        ("And in picture 1 and 2?", "How many ships are there?", (1, 2)),
+        ("What is the difference between the two?", WHOLE, (1, 2, 3)),
+        ("How do the first and the second picture differ?", WHOLE, (1, 2)),
+    ],
+)
+def test_pictures_are_not_compared_but_each_is_asked_about(text: str, question: str | None, pictures: tuple[int, ...]) -> None:
+    asked = resolve(text, [Asked("How many ships are there?", "How many ships are there?", (1,))], 1, 3)
+    assert (asked.question, asked.pictures, asked.compares) == (question or text, pictures, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "pictures"),
+    [
+        ("Are there more than two cars in the second picture?", "Are there more than two cars?", (2,)),
+        ("Are there more cars than houses in picture 2?", "Are there more cars than houses?", (2,)),
+        ("Is the pond larger than the house?", "Is the pond larger than the house?", (1,)),
+        ("Are there two different houses?", "Are there two different houses?", (1,)),
+        ("Are there cars in both pictures?", "Are there cars?", (1, 2, 3)),
+        ("In the first picture, is the house of the first picture red?", "Is the house red?", (1,)),
+    ],
+)
+def test_what_compares_no_pictures(text: str, question: str, pictures: tuple[int, ...]) -> None:
+    asked = resolve(text, [], 1, 3)
+    assert (asked.question, asked.pictures, asked.compares) == (question, pictures, False)
+
+
 words = st.lists(
     st.sampled_from(
         "and the it they them one ones how many what colour where is are there any of in to left right above red car cars "
-        "house houses ? , first second picture both same about that those its their no more than big which way".split()
+        "house houses ? , first second picture pictures both same about that those its their no more than big which "
+        "way compare".split()
     ),
     max_size=12,
 ).map(" ".join)
