@@ -71,7 +71,8 @@ def create_chat_graph(agent: RSAgent, checkpointer: BaseCheckpointSaver[str] | N
 
     def settle(state: ChatState, runtime: Runtime[None]) -> dict[str, Any]:
         """Hold the replies against what earlier turns established, and keep what they establish."""
-        turn, known = state["turn"].model_copy(deep=True), list(state.get("facts", []))
+        turn = state["turn"].model_copy(deep=True)
+        known = [fact for fact in state.get("facts", []) if fact.turn < turn.number]  # not of this turn, asked once more
         for reply in turn.replies if turn.task == "answer" else []:
             fact = fact_of(turn.question, reply.text, reply.digest, turn.number)
             if fact is None:

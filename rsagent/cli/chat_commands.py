@@ -26,7 +26,7 @@ HELP = {
     "/experts [A,B|all]": "which experts there are; ask only these from now on",
     "/engine": "what answers",
     "/undo": "take the last turn back",
-    "/retry": "take the last turn back and ask again",
+    "/retry": "ask the last question again, in place of the last turn",
     "/clear": "begin a new session with the same pictures",
     "/save TITLE": "give the session a title (it is kept in any case)",
     "/load ID": "go on with another session",
@@ -169,11 +169,7 @@ class Commands:
     async def do_retry(self, argument: str) -> None:
         """Ask the last question again."""
         del argument
-        turn = self.loop.talk.undo()
-        if turn.task == "caption":
-            await self.loop.describe(turn.question)
-        else:
-            await self.loop.ask(turn.said)
+        await self.loop.ask_again()
 
     async def do_clear(self, argument: str) -> None:
         """A new session."""

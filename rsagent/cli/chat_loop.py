@@ -146,6 +146,20 @@ class Loop:
         """Describe the current picture."""
         await self._show(lambda: self.talk.caption(style, self.experts), "caption", several=False)
 
+    async def ask_again(self) -> None:
+        """Ask the last question once more, as it was understood.
+
+        Raises:
+            UserError: nothing was said yet.
+        """
+        if not self.talk.turns:
+            raise UserError("nothing was said yet, so there is nothing to ask again")
+        turn = self.talk.turns[-1]
+        several = len(turn.pictures) > 1
+        if turn.task == "answer" and (several or turn.question.casefold() != turn.said.casefold()):
+            self.screen.note(f"asked: {turn.question}")
+        await self._show(lambda: self.talk.again(self.experts), turn.task, several)
+
     async def explain_last(self) -> tuple[RouterTrace, Reply]:
         """What the router did in the last turn.
 
