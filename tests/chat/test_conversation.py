@@ -198,6 +198,15 @@ async def test_what_contradicts_an_earlier_turn_is_marked_and_what_repeats_it_is
     assert absent.contradicts and "turn 3" in absent.earlier
 
 
+async def test_an_answer_is_held_against_what_a_description_said(talk: Talk, pictures: list[Path]) -> None:
+    conversation, _ = await talk({"theme": "a harbor", "object": ["There are two white ships.", "3"], "relation": "left"})
+    conversation.add(pictures[0])
+    async for _ in conversation.caption("detailed"):
+        pass
+    reply = (await ask(conversation, "How many ships are there?")).replies[0]
+    assert reply.contradicts and reply.earlier == "turn 1 said otherwise (ships: 2)"
+
+
 async def test_a_question_that_steers_is_still_answered_by_the_experts(talk: Talk, pictures: list[Path]) -> None:
     conversation, _ = await talk()
     conversation.add(pictures[0])
