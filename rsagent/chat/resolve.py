@@ -82,7 +82,7 @@ def resolve(text: str, history: Sequence[Asked], current: int = 1, count: int = 
     question = _complete(core, history, named)
     if question == without_fillers(typed):
         question = core
-    question = _sentence(question)
+    question = _sentence(question if re.search(r"\w", question) else without_fillers(typed))  # only a picture was named
     return Resolved(question, pictures, _bones(question) != _bones(without_fillers(typed)), named.compares)
 
 
