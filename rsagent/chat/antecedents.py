@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rsagent.chat.phrases import COLOURS, SIZES, Noun, may_begin, nouns, pluralise, singularise, with_article
+
+if TYPE_CHECKING:
+    from rsagent.chat.records import Turn
 
 _LEADING = re.compile(
     r"^(?:and|ok|okay|hm+|well|so|no|yes|but|or|now|please|then|also|actually|right|sorry|thanks|great|good|i see|"
@@ -34,6 +38,14 @@ class Asked:
     question: str
     pictures: tuple[int, ...]
     told: bool = False
+
+
+def asked_of(turn: Turn) -> Asked:
+    """A turn as the resolver sees it; of a description, the things that it names."""
+    if turn.task == "answer":
+        return Asked(turn.said, turn.question, tuple(turn.pictures))
+    told = " ".join(reply.said.get("object", reply.text) for reply in turn.replies)
+    return Asked("", told, tuple(turn.pictures), told=True)
 
 
 def without_fillers(text: str) -> str:

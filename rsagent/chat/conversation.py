@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
-from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+from rsagent.chat.antecedents import asked_of
 from rsagent.chat.partial import Partial
-from rsagent.chat.records import Picture, Turn
-from rsagent.chat.resolve import Asked, Resolved, resolve
-from rsagent.chat.store import Store, new_id, serializer
-from rsagent.errors import EngineError, ImageError, RSAgentError, UserError
+from rsagent.chat.records import Picture, Turn, check_file
+from rsagent.chat.resolve import Resolved, resolve
+from rsagent.chat.store import Store, new_id, on_disk, serializer
+from rsagent.errors import EngineError, UserError
 from rsagent.graphs.text import clean
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Conversation:
         self.title = ""
         self.read_only = False
         self.id: str | None = None
+        self._came_from: dict[int, int] = {}  # turn -> the picture in use before it
         self._agent: RSAgent | None = None
         self._rewriter: Rewriter | None = None
         self._graph: ChatGraph | None = None
@@ -76,15 +77,15 @@ class Conversation:
         self.read_only = not (hold and self.store.hold(listed.id))
         self.pictures = []
         self._read()
-        self.current = self.turns[-1].pictures[-1] if self.turns and self.turns[-1].pictures else len(self.pictures)
-        self.current = min(self.current, len(self.pictures))
+        self._came_from = {}
+        self.current = min(self._last_seen(), len(self.pictures))
 
     def begin_anew(self) -> None:
         """A new session with the same pictures; what was said stays in the old one."""
         if self.id is not None:
             self.store.release(self.id)
         self.id, self.title, self.read_only = None, "", False
-        self.turns = []
+        self.turns, self._came_from = [], {}
 
     async def attach(self, agent: RSAgent, engine: str, rewriter: Rewriter | None = None) -> None:
         """Give the conversation its eyes.
@@ -142,7 +143,7 @@ class Conversation:
             ImageError: there is no such file.
             UserError: there are too many pictures.
         """
-        full = self.check_file(path)
+        full = check_file(path)
         name = clean(os.path.basename(full))
         for number, picture in enumerate(self.pictures, 1):
             if picture.path == full or (digest and picture.digest == digest and not os.path.isfile(picture.path)):
@@ -153,18 +154,6 @@ class Conversation:
         self.pictures.append(Picture(path=full, digest=digest, name=name))
         self.current = len(self.pictures)
         return self.current
-
-    def check_file(self, path: str | os.PathLike[str]) -> str:
-        """The absolute path of a file that is there.
-
-        Raises:
-            ImageError: it is not.
-        """
-        full = os.path.abspath(os.path.expanduser(path))
-        if not os.path.isfile(full):
-            what = "it is a folder; name a picture in it" if os.path.isdir(full) else "there is no such file"
-            raise ImageError(f"cannot read '{clean(os.fspath(path))}': {what}")
-        return full
 
     def use(self, number: int) -> None:
         """Make a picture the current one.
@@ -191,7 +180,7 @@ class Conversation:
         text = clean_question(text)
         if not self.pictures:
             raise UserError("there is no picture yet: /image PATH gives one")
-        history = [_asked(turn) for turn in self.turns[-30:]]
+        history = [asked_of(turn) for turn in self.turns[-30:]]
         return resolve(text, history, self.current, len(self.pictures))
 
     async def complete(self, said: str, asked: Resolved) -> Resolved:
@@ -216,6 +205,7 @@ class Conversation:
         Raises:
             RSAgentError: a picture or the engine cannot be used; the turn is not kept.
         """
+        self._came_from[self._next()] = self.current
         if asked.pictures:
             self.current = asked.pictures[-1] if len(asked.pictures) == 1 else self.current
         turn = Turn(number=self._next(), said=said, question=asked.question, pictures=list(asked.pictures), engine=self.engine)
@@ -231,6 +221,7 @@ class Conversation:
         """
         if not self.pictures:
             raise UserError("there is no picture yet: /image PATH gives one")
+        self._came_from[self._next()] = self.current
         said = "/caption" if style == "detailed" else f"/caption {style}"
         turn = Turn(number=self._next(), said=said, question=style, task="caption", pictures=[self.current], engine=self.engine)
         async with aclosing(self._run(turn, experts)) as events:
@@ -247,11 +238,24 @@ class Conversation:
         if not self.turns:
             raise UserError("there is nothing to undo")
         last = self.turns.pop()
+        self.current = min(self._came_from.get(last.number) or self._last_seen(), len(self.pictures))
         if self.id is not None:
-            kept = self.store.read(self.id)
-            self.store.forget(self.id, [one.checkpoint for one in kept if one.turn and one.turn.number >= last.number])
+            self._forget(self.store.parted(self.id, last.number)[1])
             self._list()
         return last
+
+    async def again(self, experts: Sequence[str] = ()) -> AsyncGenerator[dict[str, Any], None]:
+        """The events of the last turn asked once more, of the same pictures; it is given up once the new one is kept.
+
+        Raises:
+            RSAgentError: as for `ask`; there is no turn.
+        """
+        if not self.turns:
+            raise UserError("there is nothing to ask again")
+        fresh = self.turns[-1].model_copy(update={"replies": [], "cut": False, "engine": self.engine})
+        async with aclosing(self._run(fresh, experts)) as events:
+            async for event in events:
+                yield event
 
     def rename(self, title: str) -> None:
         """Give the session a title.
@@ -270,18 +274,19 @@ class Conversation:
         if self._graph is None:
             raise RuntimeError("the conversation has no agent: attach one first")
         await self.settled()
-        with _on_disk():
+        with on_disk():
             self._begin(turn)
         events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         given = {"given": turn, "pictures": self.pictures, "experts": list(experts)}
+        config, stale = self._place(turn)
         # The graph runs in a task of its own, so that whoever stops the turn need not wait until it has been put on disk.
-        work = asyncio.create_task(self._work(given, events))
+        work = asyncio.create_task(self._work(given, config, events))
         failed, partial = False, Partial(turn)
         try:
             while (event := await events.get()) is not None:
                 partial.take(event)
                 yield event
-            with _on_disk():
+            with on_disk():
                 await work
         except Exception:
             failed = True
@@ -289,22 +294,23 @@ class Conversation:
         finally:
             if work.done() and not work.cancelled() and work.exception() is None:
                 values = work.result()
-                self.turns.append(values["turn"])
+                self._add(values["turn"])
                 self.pictures = [picture.model_copy() for picture in values["pictures"]]
-                with _on_disk():
+                with on_disk():
+                    self._forget(stale)
                     self._list()
             elif not failed:
-                cut = partial.cut()
-                self.turns += [cut] if cut else []
-                self._keeping = asyncio.create_task(self._keep_cut(work, cut))
+                if cut := partial.cut():
+                    self._add(cut)
+                self._keeping = asyncio.create_task(self._keep_cut(work, cut, config, stale))
             elif not self.turns:
                 self._take_back()
 
-    async def _work(self, given: dict[str, Any], events: asyncio.Queue[dict[str, Any] | None]) -> dict[str, Any]:
+    async def _work(self, given: dict[str, Any], config: Any, events: asyncio.Queue[dict[str, Any] | None]) -> dict[str, Any]:
         """Run the graph; gives the state in the end. Its events go to `events`, and None when there will be no more."""
         assert self._graph is not None
         values = dict[str, Any]()
-        parts = self._graph.astream(cast(Any, given), self._thread(), stream_mode=["custom", "values"], durability="exit")
+        parts = self._graph.astream(cast(Any, given), config, stream_mode=["custom", "values"], durability="exit")
         try:
             async with aclosing(cast(Any, parts)) as stream:
                 async for mode, part in stream:
@@ -316,20 +322,34 @@ class Conversation:
             events.put_nowait(None)
         return values
 
-    async def _keep_cut(self, work: asyncio.Task[Any], turn: Turn | None) -> None:
+    async def _keep_cut(self, work: asyncio.Task[Any], turn: Turn | None, config: Any, stale: list[str]) -> None:
         """Stop the turn's work, then keep what had been said; `settled` waits for it."""
         work.cancel()
         await asyncio.wait([work])
-        with _on_disk():
+        with on_disk():
             if turn is not None and self._graph is not None:
                 given = {"turn": turn, "pictures": self.pictures}
-                await self._graph.aupdate_state(self._thread(), given, as_node="settle")
+                await self._graph.aupdate_state(config, given, as_node="settle")
+                self._forget(stale)
                 await asyncio.to_thread(self._list)
             elif not self.turns:
                 self._take_back()
 
-    def _thread(self) -> Any:
-        return {"configurable": {"thread_id": self.id}}
+    def _place(self, turn: Turn) -> tuple[Any, list[str]]:
+        """Where in the session's thread `turn` goes on, and the checkpoints that it takes the place of."""
+        place: dict[str, Any] = {"thread_id": self.id}
+        if self.id is None or turn.number == self._next():
+            return {"configurable": place}, []
+        with on_disk():
+            before, stale = self.store.parted(self.id, turn.number)
+        return {"configurable": place | ({"checkpoint_id": before} if before else {})}, stale
+
+    def _add(self, turn: Turn) -> None:
+        self.turns = [*(old for old in self.turns if old.number < turn.number), turn]
+
+    def _forget(self, checkpoints: list[str]) -> None:
+        if self.id is not None and checkpoints:
+            self.store.forget(self.id, checkpoints)
 
     def _begin(self, turn: Turn) -> None:
         """Put the session into the list before its first turn, so that no turn is ever without one."""
@@ -365,29 +385,16 @@ class Conversation:
             self.pictures = kept.pictures or self.pictures
         self.turns = [by_number[number] for number in sorted(by_number)]
 
+    def _last_seen(self) -> int:
+        """The picture that the last turn was about, the newest picture before the first turn."""
+        return self.turns[-1].pictures[-1] if self.turns and self.turns[-1].pictures else len(self.pictures)
+
     def _next(self) -> int:
         return self.turns[-1].number + 1 if self.turns else 1
 
     def _may_write(self) -> None:
         if self.read_only:
             raise UserError("another terminal holds this session, so here it is read-only: /clear begins another")
-
-
-@contextmanager
-def _on_disk() -> Generator[None]:
-    """Say in one line that the database failed, such as on a full disk."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise RSAgentError(f"the database of the sessions failed ({error}): this turn may not be kept") from error
-
-
-def _asked(turn: Turn) -> Asked:
-    """A turn as the resolver sees it; of a description, the things that it names."""
-    if turn.task == "answer":
-        return Asked(turn.said, turn.question, tuple(turn.pictures))
-    told = " ".join(reply.said.get("object", reply.text) for reply in turn.replies)
-    return Asked("", told, tuple(turn.pictures), told=True)
 
 
 __all__ = ["MOST_PICTURES", "Conversation"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rsagent.chat.phrases import nouns, pluralise
+from rsagent.chat.phrases import COLOURS, nouns, pluralise
 from rsagent.chat.records import Fact
 
 MOST_FACTS = 48
@@ -28,6 +28,7 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
 _NUMBERS = {
     word: str(number) for number, word in enumerate("no one two three four five six seven eight nine ten eleven twelve".split())
 }
+_WORDS = {number: word for word, number in _NUMBERS.items()}
 
 
 def fact_of(question: str, answer: str, digest: str, turn: int) -> Fact | None:
@@ -50,6 +51,27 @@ def fact_of(question: str, answer: str, digest: str, turn: int) -> Fact | None:
     if kind == "presence" and value not in ("yes", "no"):
         return None
     return Fact(digest=digest, kind=kind, thing=thing, value=value, turn=turn)
+
+
+def told_by(words: str, digest: str, turn: int) -> list[Fact]:
+    """What the object expert's words of a description establish: how many of a thing, its colour, whether it is there."""
+    words = re.sub(r"\b(?:[0-9]|10)\b", lambda found: _WORDS[found[0]], words)
+    named = nouns(words)
+    heads = [pluralise(noun.head) for noun in named]
+    found: list[Fact] = []
+    for noun, head in zip(named, heads, strict=True):
+        if heads.count(head) > 1:
+            continue  # such as white ships and red ships: neither speaks of all of them
+        before = re.search(r"(\w+) $", words[: noun.start].casefold())
+        word = before[1] if before else ""
+        absent = word in ("no", "zero")
+        values = {"presence": "no" if absent else "yes"}
+        if not absent:
+            values |= {"count": _NUMBERS[word]} if word in _NUMBERS and word != "one" else {}
+            colours = [one for one in noun.words.split() if one in COLOURS]
+            values |= {"colour": " ".join(colours)} if colours else {}
+        found += [Fact(digest=digest, kind=kind, thing=head, value=value, turn=turn) for kind, value in values.items()]
+    return [fact for fact in found if len(fact.thing) <= 80]
 
 
 def held_against(fact: Fact, known: Sequence[Fact]) -> tuple[Fact, bool] | None:

@@ -15,7 +15,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from typing_extensions import TypedDict
 
-from rsagent.chat.facts import fact_of, held_against, in_words, keep
+from rsagent.chat.facts import fact_of, held_against, in_words, keep, told_by
 from rsagent.chat.records import Fact, Picture, Reply, Turn, reply_of
 from rsagent.schemas import Answer, Caption
 
@@ -71,8 +71,13 @@ def create_chat_graph(agent: RSAgent, checkpointer: BaseCheckpointSaver[str] | N
 
     def settle(state: ChatState, runtime: Runtime[None]) -> dict[str, Any]:
         """Hold the replies against what earlier turns established, and keep what they establish."""
-        turn, known = state["turn"].model_copy(deep=True), list(state.get("facts", []))
-        for reply in turn.replies if turn.task == "answer" else []:
+        turn = state["turn"].model_copy(deep=True)
+        known = [fact for fact in state.get("facts", []) if fact.turn < turn.number]  # not of this turn, asked once more
+        for reply in turn.replies:
+            if turn.task == "caption":
+                for fact in told_by(reply.said.get("object", ""), reply.digest, turn.number):
+                    known = keep(known, fact)
+                continue
             fact = fact_of(turn.question, reply.text, reply.digest, turn.number)
             if fact is None:
                 continue

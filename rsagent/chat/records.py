@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 from pydantic import Field
 
+from rsagent.errors import ImageError
+from rsagent.graphs.text import clean
 from rsagent.schemas import Answer, Caption, Model
 
 
@@ -58,6 +61,19 @@ class Fact(Model):
 
 CHAT_TYPES: tuple[type[Model], ...] = (Picture, Reply, Turn, Fact)
 """Every model that a session's checkpoint holds; its serializer restores no other type."""
+
+
+def check_file(path: str | os.PathLike[str]) -> str:
+    """The absolute path of a file that is there.
+
+    Raises:
+        ImageError: it is not.
+    """
+    full = os.path.abspath(os.path.expanduser(path))
+    if not os.path.isfile(full):
+        what = "it is a folder; name a picture in it" if os.path.isdir(full) else "there is no such file"
+        raise ImageError(f"cannot read '{clean(os.fspath(path))}': {what}")
+    return full
 
 
 def reply_of(number: int, outcome: Answer | Caption, tokens: int) -> Reply:

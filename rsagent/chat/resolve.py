@@ -82,13 +82,13 @@ def resolve(text: str, history: Sequence[Asked], current: int = 1, count: int = 
     question = _complete(core, history, named)
     if question == without_fillers(typed):
         question = core
-    question = _sentence(question)
+    question = _sentence(question if re.search(r"\w", question) else without_fillers(typed))  # only a picture was named
     return Resolved(question, pictures, _bones(question) != _bones(without_fillers(typed)), named.compares)
 
 
 def _complete(core: str, history: Sequence[Asked], named: Reference) -> str:
     """The question without anything left open, or `core` itself."""
-    if named.compares:
+    if named.final:
         return core
     questions = [asked for asked in history if not asked.told]
     if named.pictures and questions and (not re.search(r"\w", core) or _REPEAT.match(core)):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsagent.errors import UserError
+from rsagent.errors import RSAgentError, UserError
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -206,6 +206,12 @@ class Store:
             kept.append(Kept(name, turn if isinstance(turn, Turn) else None, pictures))
         return kept
 
+    def parted(self, session: str, number: int) -> tuple[str | None, list[str]]:
+        """The last checkpoint before turn `number`, and those of that turn and later ones."""
+        kept = self.read(session)
+        before = [one.checkpoint for one in kept if one.turn is None or one.turn.number < number]
+        return before[-1] if before else None, [one.checkpoint for one in kept if one.turn and one.turn.number >= number]
+
     def hold(self, session: str) -> bool:
         """Keep a session for this process, until it ends in whatever way; False where another process holds it."""
         if self.path is None or session in self._locks:
@@ -257,6 +263,15 @@ def opened(folder: Path | None) -> Generator[Store]:
         yield store
     finally:
         store.close()
+
+
+@contextmanager
+def on_disk() -> Generator[None]:
+    """Say in one line that the database failed, such as on a full disk."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise RSAgentError(f"the database of the sessions failed ({error}): this turn may not be kept") from error
 
 
 def _connect(address: str) -> sqlite3.Connection:

@@ -1,10 +1,11 @@
-"""Which pictures a question names: "in the second picture", "in both", "picture 3", "the other one"."""
+"""Which pictures a question names: "in the second picture", "in both", "picture 3", "the other one"; and which it compares."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
+from rsagent.chat.phrases import is_plural
 from rsagent.errors import UserError
 
 _ORDINALS = {
@@ -16,8 +17,8 @@ _PICTURE = r"(?:picture|image|photo|photograph)"
 _NTH = "|".join(_ORDINALS)
 _LEAD = r"(?:\s*,)?\s*\b(?:(?:in|of|on|for|from|about|at) )?"
 _NAMED = re.compile(
-    rf"{_LEAD}(?:the )?(?:(?P<nth>{_NTH}|last|other|next|previous) {_PICTURE}"
-    rf"|{_PICTURE} (?:number |no\. ?|#)?(?P<number>\d{{1,3}}|one|two|three|four|five)\b)\s*,?",
+    rf"{_LEAD}(?P<ref>(?:the )?(?:(?P<nth>{_NTH}|last|other|next|previous) {_PICTURE}s?\b"
+    rf"|{_PICTURE} (?:number |no\. ?|#)?(?P<number>\d{{1,3}}|one|two|three|four|five)\b))\s*,?",
     re.I,
 )
 _NTH_ONE = re.compile(rf"\s*\b(?:in|of|on|for|from) the (?P<nth>{_NTH}|last|other)(?: one)?(?=[\s?.!]*$)", re.I)
@@ -32,15 +33,61 @@ _COMPARES = re.compile(
     r"(?:more|fewer|less|the most|the fewest|most) (?P<thing>[^?.!]+)",
     re.I,
 )
+_CHOOSES = re.compile(rf"^(?:in |on )?which (?:(?:one )?of (?:the |these )?(?:two |three )?{_PICTURE}s|{_PICTURE})\b", re.I)
+_LISTED = re.compile(
+    rf"{_LEAD}(?P<ref>(?:the )?{_PICTURE}s? (?:numbers? |#)?"
+    r"(?P<list>\d{1,3}(?:(?:, ?(?:and )?| and | or | ?& ?)#?\d{1,3})+))\b",
+    re.I,
+)
+# "The second", "this one": pictures where another one is named, too.
+_SHORT = re.compile(
+    rf"{_LEAD}(?P<ref>the (?P<nth>{_NTH}|last|other)(?: one)?)"
+    rf"(?=\s*[?.!,]|\s*$|(?P<on> (?:and|or|than|with|to|from|{_NTH})\b))|\b(?P<this>this|the current) (?:{_PICTURE}|one)\b",
+    re.I,
+)
+_SEVERAL = re.compile(
+    rf"(?:\b(?:the|these|those|my|all|both|other|two|three|four|five) )*\b{_PICTURE}s\b|\b(?:the|these) two(?=[\s?.!,]*$)"
+    r"|(?<=compare )(?:them|both|these|all)(?=[\s?.!]*$)",
+    re.I,
+)
+_UNLIKE = re.compile(r"\b(?:compar(?:e|ed|ing|ison)|contrast|differ(?:s|ent|ences?)?|chang(?:e|es|ed)|in common)\b", re.I)
+_AGAINST = re.compile(
+    r"\b(?:(?P<than>than)|or|from|to|with|since|against|and|between|changed|different)(?: (?:in|on|of|at|for))? ?$", re.I
+)
+_MORE = re.compile(
+    r"^(?:are there|do(?:es)? @ (?:have|show|contain)) (?:more|fewer|less) "
+    r"(?P<thing>(?!than\b|@)[^\s?.!,]+(?: (?!than\b|in\b|on\b|@)[^\s?.!,]+){0,3})(?: (?:in|on))?(?: @)? than\b[^.!?]*@",
+    re.I,
+)
+_COMPARING_WORDS = frozenset(
+    "@ what how many which where name list tell show find me can could you is are do does did has have there any anything "
+    "something s it them the a main most biggest in on of to from and or with by since between against each other".split()
+)
+_WHOLE = "What does the image mainly show?"
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A question without the words that choose pictures, and the pictures they choose; none when there are no such words."""
+    """A question without the words that choose pictures, and the pictures they choose; none when there are no such words.
+
+    With `compares` the pictures were held against each other, and `text` is what to ask of each of them; with `final` it is
+    to stay as it is.
+    """
 
     text: str
     pictures: tuple[int, ...]
     compares: bool = False
+    final: bool = False
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Where a text names pictures: with and without the preposition before them."""
+
+    start: int
+    bare: int
+    end: int
+    pictures: tuple[int, ...]
 
 
 def find_pictures(text: str, current: int, count: int, explicit_before: bool) -> Reference:
@@ -59,15 +106,19 @@ def find_pictures(text: str, current: int, count: int, explicit_before: bool) ->
     comparing = _COMPARES.match(text)
     if comparing and count > 1:
         return Reference(f"How many {comparing['thing'].strip()} are there?", everything, compares=True)
+    spans = _spans(text, current, count)
+    if count > 1 and (compared := _compared(text, spans, current, everything)):
+        return compared
     if count > 1 and (all_of := _ALL.search(text)):
-        return Reference(_without(text, all_of), everything)
-    found = _NAMED.search(text)
-    if found is None and count > 1:
-        found = _NTH_ONE.search(text) or (_NTH_ALONE.match(text) if explicit_before else None)
+        return Reference(_without(text, all_of.start(), all_of.end()), everything)
+    if spans:
+        for span in reversed(spans):  # all name the same picture
+            text = _without(text, span.start, span.end)
+        return Reference(text, spans[0].pictures)
+    found = (_NTH_ONE.search(text) or (_NTH_ALONE.match(text) if explicit_before else None)) if count > 1 else None
     if found is None:
         return Reference(text, ())
-    word = found["nth"] or found["number"]
-    return Reference(_without(text, found), (_number(word.lower(), current, count),))
+    return Reference(_without(text, found.start(), found.end()), (_number(found["nth"].lower(), current, count),))
 
 
 def _number(word: str, current: int, count: int) -> int:
@@ -86,6 +137,71 @@ def _number(word: str, current: int, count: int) -> int:
     return number
 
 
-def _without(text: str, found: re.Match[str]) -> str:
-    rest = f"{text[: found.start()]} {text[found.end() :]}"
+def _without(text: str, start: int, end: int) -> str:
+    rest = f"{text[:start]} {text[end:]}"
     return re.sub(r"\s+([?.!,])", r"\1", " ".join(rest.split())).strip(" ,")
+
+
+def _spans(text: str, current: int, count: int) -> list[_Span]:
+    """All places where `text` names pictures by number or order, from left to right; short forms only beside another one."""
+    found: list[_Span] = []
+
+    def add(match: re.Match[str], words: list[str]) -> None:
+        numbers = tuple(_number(word.lower(), current, count) for word in words)
+        if not any(one.start < match.end() and match.start() < one.end for one in found):
+            found.append(_Span(match.start(), _bare(match), match.end(), numbers))
+
+    for match in _LISTED.finditer(text):
+        add(match, re.findall(r"\d+", match["list"]))
+    for match in _NAMED.finditer(text):
+        add(match, [match["nth"] or match["number"]])
+    short = [match for match in _SHORT.finditer(text) if match["this"] or match["on"] or _AGAINST.search(text, 0, _bare(match))]
+    if count > 1 and (found or _SEVERAL.search(text) or sum(match["this"] is None for match in short) > 1):
+        for match in short:
+            add(match, [match["nth"] or str(current)])
+    return sorted(found, key=lambda span: span.start)
+
+
+def _bare(match: re.Match[str]) -> int:
+    """Where a match begins without its preposition."""
+    return match.start("ref") if match["ref"] else match.start()
+
+
+def _compared(text: str, spans: list[_Span], current: int, everything: tuple[int, ...]) -> Reference | None:
+    """The pictures that `text` holds against each other and what to ask of each; None where it compares none."""
+    named = {number for span in spans for number in span.pictures}
+    unlike = bool(_UNLIKE.search(text))
+    if len(named) == 1:
+        against = _AGAINST.search(text, 0, spans[0].bare)
+        if not against or not (unlike or against["than"]):
+            return None
+        named.add(current)
+        if len(named) == 1:  # the current one is named: the other one is meant, where there is but one other
+            named.update(everything if len(everything) == 2 else ())
+    elif not named:
+        several = _SEVERAL.search(text)
+        against = _AGAINST.search(text, 0, several.start()) if several else None
+        if (several and (unlike or (against and against["than"]))) or _CHOOSES.match(text):
+            named.update(everything)
+    if len(named) < 2:
+        return None
+    question, final = _of_each(text, spans, unlike)
+    return Reference(question, tuple(sorted(named)), compares=True, final=final)
+
+
+def _of_each(text: str, spans: list[_Span], unlike: bool) -> tuple[str, bool]:
+    """What to ask of each picture in place of a comparison, and whether that is to stay as it is."""
+    skeleton = text
+    for span in reversed(spans):
+        skeleton = f"{skeleton[: span.start]} @ {skeleton[span.end :]}"
+    skeleton = " ".join(_SEVERAL.sub(" @ ", skeleton).split())
+    more = _MORE.match(skeleton)
+    if more and (is_plural(more["thing"]) or more["thing"].lower().startswith("of ")):
+        return f"How many {more['thing']} are there?", False
+    if unlike and set(re.findall(r"[a-z]+|@", _UNLIKE.sub("@", skeleton.lower()))) <= _COMPARING_WORDS:
+        return _WHOLE, True
+    gaps = [text[one.end : other.start] for one, other in zip(spans, spans[1:], strict=False)]
+    listed = all(re.fullmatch(r"\s*(?:,|,?\s*\band\b|&)?\s*", gap, re.I) for gap in gaps)
+    if spans and listed and not unlike and spans[0].bare > spans[0].start + 1:
+        return _without(text, spans[0].start, spans[-1].end), False
+    return text, True

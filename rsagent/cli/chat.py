@@ -46,6 +46,7 @@ def chat(
             result(session_lines(store))
             return
         from rsagent.chat.conversation import Conversation
+        from rsagent.chat.records import check_file
         from rsagent.cli.chat_loop import Loop
 
         if go_on and session is not None:
@@ -54,7 +55,7 @@ def chat(
         if go_on or session is not None:
             talk.resume(session)
         for image in images or []:
-            talk.check_file(image)
+            check_file(image)
 
         async def run() -> int:
             loop = Loop(

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsagent.errors import UserError
+from rsagent.graphs.text import clean
+from rsagent.imagery import SUFFIXES
 
 if TYPE_CHECKING:
     from rsagent.cli.chat_loop import Loop
@@ -26,7 +28,7 @@ HELP = {
     "/experts [A,B|all]": "which experts there are; ask only these from now on",
     "/engine": "what answers",
     "/undo": "take the last turn back",
-    "/retry": "take the last turn back and ask again",
+    "/retry": "ask the last question again, in place of the last turn",
     "/clear": "begin a new session with the same pictures",
     "/save TITLE": "give the session a title (it is kept in any case)",
     "/load ID": "go on with another session",
@@ -35,12 +37,22 @@ HELP = {
     "/exit": "leave (Ctrl-D does, too)",
 }
 NAMES = tuple(line.split()[0] for line in HELP)
+_MOST_SHOWN = 40  # characters of a command that there is not
 
 
 def command_of(text: str) -> tuple[str, str] | None:
-    """A command and its argument, when `text` is one and not a path."""
-    match = re.match(r"(/[a-zA-Z]+)(?:\s+(.*))?$", text, re.S)
-    return (match[1].lower(), (match[2] or "").strip()) if match else None
+    """A command, or what was meant as one, and its argument; None for a path: a second "/", a picture's name, or a file."""
+    match = re.match(r"(/[^\s/]*)(?:\s+(.*))?$", text, re.S)
+    if match is None or match[1].lower().endswith(SUFFIXES) or (match[1].lower() not in NAMES and os.path.isfile(match[1])):
+        return None
+    return match[1].lower(), (match[2] or "").strip()
+
+
+def _nearest(name: str) -> str:
+    """What to do about a command that there is not."""
+    bare = re.match(r"/[a-z]*", name)
+    close = [bare[0]] if bare and bare[0] in NAMES else difflib.get_close_matches(name, NAMES, n=1)
+    return f"did you mean {close[0]}?" if close else "/help lists them"
 
 
 class Commands:
@@ -59,8 +71,7 @@ class Commands:
         if name in ("/quit", "/bye", "/q"):
             name = "/exit"
         if name not in NAMES:
-            close = difflib.get_close_matches(name, NAMES, n=1)
-            raise UserError(f"there is no command {name}: {f'did you mean {close[0]}?' if close else '/help lists them'}")
+            raise UserError(f"there is no command {clean(name[:_MOST_SHOWN])}: {_nearest(name)}")
         method: Callable[[str], Awaitable[None]] = getattr(self, f"do_{name[1:]}")
         await method(argument)
 
@@ -169,11 +180,7 @@ class Commands:
     async def do_retry(self, argument: str) -> None:
         """Ask the last question again."""
         del argument
-        turn = self.loop.talk.undo()
-        if turn.task == "caption":
-            await self.loop.describe(turn.question)
-        else:
-            await self.loop.ask(turn.said)
+        await self.loop.ask_again()
 
     async def do_clear(self, argument: str) -> None:
         """A new session."""

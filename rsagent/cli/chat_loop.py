@@ -72,6 +72,7 @@ class Loop:
         self._looking: asyncio.Task[None] | None = None
         self._interrupted = float("-inf")
         self._leaving = False
+        self._told_engine: str | None = None  # the session whose other engine was told
         tty = sys.stdin.isatty() and sys.stdout.isatty()
         folder = talk.store.path.parent if talk.store.path else None
         self._input: Keyboard | Pipe = Keyboard(NAMES, folder, self.screen.look == "live") if tty else Pipe()
@@ -146,6 +147,20 @@ class Loop:
         """Describe the current picture."""
         await self._show(lambda: self.talk.caption(style, self.experts), "caption", several=False)
 
+    async def ask_again(self) -> None:
+        """Ask the last question once more, as it was understood.
+
+        Raises:
+            UserError: nothing was said yet.
+        """
+        if not self.talk.turns:
+            raise UserError("nothing was said yet, so there is nothing to ask again")
+        turn = self.talk.turns[-1]
+        several = len(turn.pictures) > 1
+        if turn.task == "answer" and (several or turn.question.casefold() != turn.said.casefold()):
+            self.screen.note(f"asked: {turn.question}")
+        await self._show(lambda: self.talk.again(self.experts), turn.task, several)
+
     async def explain_last(self) -> tuple[RouterTrace, Reply]:
         """What the router did in the last turn.
 
@@ -173,6 +188,8 @@ class Loop:
             self.screen.fault(f"picture {number} is gone ({path}): if it was moved, /image NEW_PATH finds it again")
         if talk.read_only:
             self.screen.fault("another terminal holds this session, so here it is read-only: /clear begins another")
+        if note := self._other_engine():
+            self.screen.fault(note)
         looking = asyncio.create_task(self._find_changed())
         if isinstance(self._input, Pipe):
             await looking
@@ -333,9 +350,14 @@ class Loop:
         error = task.exception()
         if error is not None:
             self._input.interrupt(error)
-        elif before := self.talk.other_engine():
-            note = f"this session was held with {before}; it goes on with what answers now"
+        elif note := self._other_engine():
             self._noting = asyncio.ensure_future(self._input.above(lambda: self.screen.fault(note)))
+
+    def _other_engine(self) -> str:
+        """What to say where something else held the session; "" while it is not known what answers, and once it was said."""
+        before = self.talk.other_engine() if self.talk.engine and self._told_engine != self.talk.id else ""
+        self._told_engine = self.talk.id if self.talk.engine else None
+        return f"this session was held with {before}; it goes on with {self.talk.engine}" if before else ""
 
     def _on_interrupt(self) -> None:
         """Ctrl-C: stop the answer that is written; the second one within a second leaves."""

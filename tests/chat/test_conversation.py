@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from rsagent.chat.conversation import Conversation
+from rsagent.chat.records import Turn
 from rsagent.chat.store import Store
 from rsagent.errors import ImageError, RSAgentError, UserError
 from tests.chat.conftest import Talk, ask
@@ -58,6 +59,69 @@ async def test_undo_takes_a_turn_back_also_from_the_database(talk: Talk, store: 
     conversation.undo()
     with pytest.raises(UserError, match="nothing to undo"):
         conversation.undo()
+
+
+async def again(conversation: Conversation) -> Turn:
+    async for _ in conversation.again():
+        pass
+    return conversation.turns[-1]
+
+
+async def test_a_turn_is_asked_again_of_its_own_pictures(talk: Talk, store: Store, pictures: list[Path]) -> None:
+    conversation, engine = await talk({"object": ["1", "2", "3", "4", "5", "6"], "theme": "a field", "relation": "left"})
+    for path in pictures[:2]:
+        conversation.add(path)
+    await ask(conversation, "How many ships are there in the first picture?")
+    await ask(conversation, "And in the other one?")
+    conversation.use(1)
+    turn = await again(conversation)
+    assert (turn.number, turn.said, turn.question) == (2, "And in the other one?", "How many ships are there?")
+    assert turn.pictures == [2] and turn.replies[0].text == "3" and engine.calls[-1].instruction == "How many ships are there?"
+    assert [kept.replies[0].text for kept in conversation.turns] == ["1", "3"]
+    assert Conversation(store, conversation.id, hold=False).turns == conversation.turns
+    assert turn.replies[0].earlier == ""  # not held against what it takes the place of
+    conversation.use(1)
+    async for _ in conversation.caption("detailed"):
+        pass
+    conversation.use(2)
+    assert (await again(conversation)).pictures == [1] and len(conversation.turns) == 3
+    assert [one.turn.number for one in store.read(conversation.id or "") if one.turn] == [1, 2, 3]
+
+
+async def test_the_first_turn_asked_again_is_the_only_one(talk: Talk, store: Store, pictures: list[Path]) -> None:
+    conversation, _ = await talk({"object": ["3", "4"]})
+    conversation.add(pictures[0])
+    await ask(conversation, "How many ships are there?")
+    assert (await again(conversation)).replies[0].earlier == ""
+    assert [one.replies[0].text for one in Conversation(store, conversation.id, hold=False).turns] == ["4"]
+
+
+async def test_what_cannot_be_asked_again_is_not_lost(talk: Talk, store: Store, pictures: list[Path]) -> None:
+    conversation, _ = await talk()
+    with pytest.raises(UserError, match="nothing to ask again"):
+        await again(conversation)
+    conversation.add(pictures[0])
+    kept = [await ask(conversation, "How many ships are there?")]
+    os.remove(pictures[0])
+    with pytest.raises(ImageError):
+        await again(conversation)
+    assert conversation.turns == Conversation(store, conversation.id, hold=False).turns == kept
+
+
+async def test_a_turn_taken_back_gives_back_the_picture_before_it(talk: Talk, pictures: list[Path]) -> None:
+    conversation, _ = await talk()
+    for path in pictures[:3]:
+        conversation.add(path)
+    conversation.use(2)
+    await ask(conversation, "How many ships are there in the first picture?")
+    assert conversation.current == 1
+    conversation.undo()
+    assert conversation.current == 2
+    await ask(conversation, "How many ships are there?")
+    await ask(conversation, "And in picture 3?")
+    again_later, _ = await talk(session=conversation.id)
+    again_later.undo()
+    assert (again_later.turns[-1].pictures, again_later.current) == ([2], 2)
 
 
 async def test_a_stopped_turn_is_kept_as_far_as_it_came(talk: Talk, store: Store, pictures: list[Path]) -> None:
@@ -132,6 +196,15 @@ async def test_what_contradicts_an_earlier_turn_is_marked_and_what_repeats_it_is
     assert other.contradicts and other.earlier == "turn 2 said otherwise (ships: 3)"
     absent = (await ask(conversation, "Are there any ships?")).replies[0]
     assert absent.contradicts and "turn 3" in absent.earlier
+
+
+async def test_an_answer_is_held_against_what_a_description_said(talk: Talk, pictures: list[Path]) -> None:
+    conversation, _ = await talk({"theme": "a harbor", "object": ["There are two white ships.", "3"], "relation": "left"})
+    conversation.add(pictures[0])
+    async for _ in conversation.caption("detailed"):
+        pass
+    reply = (await ask(conversation, "How many ships are there?")).replies[0]
+    assert reply.contradicts and reply.earlier == "turn 1 said otherwise (ships: 2)"
 
 
 async def test_a_question_that_steers_is_still_answered_by_the_experts(talk: Talk, pictures: list[Path]) -> None:

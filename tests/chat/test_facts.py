@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rsagent.chat.facts import MOST_FACTS, fact_of, held_against, keep
+from rsagent.chat.facts import MOST_FACTS, fact_of, held_against, keep, told_by
 from rsagent.chat.records import Fact
 
 
@@ -51,3 +51,22 @@ def test_only_the_newest_are_kept_and_each_once() -> None:
         known = keep(known, fact(f"Is there a thing number{index}?", "yes", index))
     assert len(known) == MOST_FACTS
     assert len(keep(known, known[0])) == MOST_FACTS
+
+
+def test_what_a_description_establishes() -> None:
+    def said(words: str) -> set[tuple[str, str, str]]:
+        return {(one.kind, one.thing, one.value) for one in told_by(words, "d", 1)}
+
+    assert said("There are two white ships.") == {
+        ("presence", "ships", "yes"),
+        ("count", "ships", "2"),
+        ("colour", "ships", "white"),
+    }
+    assert said("There are 5 cars and a pond. No bridges.") == {
+        ("presence", "cars", "yes"),
+        ("count", "cars", "5"),
+        ("presence", "ponds", "yes"),
+        ("presence", "bridges", "no"),
+    }
+    assert said("Two white ships and three red ships.") == set()
+    assert said("") == set()

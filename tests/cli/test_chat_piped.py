@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -68,6 +69,14 @@ def test_several_pictures(cli: Cli, folder: Path, script: Callable[..., None]) -
     ("typed", "said"),
     [
         ("/exprot x.md", "there is no command /exprot: did you mean /export?"),
+        ("/use2", "there is no command /use2: did you mean /use?"),
+        ("/help?", "there is no command /help?: did you mean /help?"),
+        ("/ex-port a.md", "there is no command /ex-port: did you mean /export?"),
+        ("/", "there is no command /: /help lists them"),
+        ("/?", "there is no command /?: /help lists them"),
+        ("/retry", "nothing was said yet, so there is nothing to ask again"),
+        ("/gone.png", "cannot read '/gone.png'"),
+        ("/gone/field.png", "cannot read '/gone/field.png'"),
         ("/zzz", "there is no command /zzz: /help lists them"),
         ("/export talk.txt", "nothing was said yet"),
         ("/undo", "there is nothing to undo"),
@@ -98,6 +107,18 @@ def test_undo_retry_save_and_load(cli: Cli, picture: Path, place: Path) -> None:
     third = cli("chat", "--session", session[:10], "--continue", input="")
     assert third.exit_code == 2
     assert cli("chat", "--list").stdout.split()[0] == session
+
+
+def test_a_retry_asks_what_was_asked_of_the_picture_it_was_asked_of(
+    cli: Cli, folder: Path, script: Callable[..., None]
+) -> None:
+    script(answers={"object": ["1", "2", "3"]})
+    typed = "how many ships are there in the first picture?\nand in the other one?\n/use 1\n/retry\n/export talk.json\n"
+    done = cli("chat", folder / "a.png", folder / "b.png", input=typed)
+    assert done.stdout.splitlines() == ["1", "2", "3", "talk.json"]
+    assert done.stderr.count("rsagent: asked: How many ships are there?") == 3
+    talk = json.loads(Path("talk.json").read_text())
+    assert [(turn["pictures"], turn["replies"][0]["text"]) for turn in talk["turns"]] == [([1], "1"), ([2], "3")]
 
 
 def test_the_router_is_shown(cli: Cli, picture: Path, place: Path) -> None:
@@ -156,6 +177,16 @@ def test_a_session_of_another_checkpoint_is_said_and_continued(cli: Cli, picture
     done = cli("chat", "--continue", "--checkpoint", "other", input="where?\n")
     assert "this session was held with scripted embedded" in done.stderr
     assert done.exit_code == 0 and "asked: Where is the pond?" in done.stderr
+
+
+def test_a_session_of_another_checkpoint_is_said_also_when_it_is_loaded_later(cli: Cli, picture: Path) -> None:
+    cli("chat", picture, input="Is there a pond?\n")
+    session = cli("sessions", "list").stdout.split()[0]
+    done = cli("chat", picture, "--checkpoint", "other", input=f"Is there a ship?\n/load {session}\nwhere?\n")
+    assert done.stderr.count("this session was held with scripted embedded; it goes on with scripted other") == 1
+    assert done.exit_code == 0 and "asked: Where is the pond?" in done.stderr
+    resumed = cli("chat", "--session", session, "--checkpoint", "third", input="where?\n")
+    assert resumed.stderr.count("this session was held with") == 1
 
 
 def test_a_picture_that_has_changed_is_noticed_when_the_session_is_resumed(cli: Cli, picture: Path) -> None:
