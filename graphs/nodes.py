@@ -28,7 +28,7 @@ from rsagent.graphs.state import Event, ExpertCall, GraphInput, GraphState, Turn
 from rsagent.graphs.text import clean, clean_question, strip_controls
 from rsagent.prompts import Prompts
 from rsagent.schemas import Answer, Caption, Conflict, ExpertPrompt, ExpertReport, ImageFacts
-from rsagent.sources import is_data_uri
+from rsagent.sources import SourcePolicy, is_data_uri, read_source
 from rsagent.telemetry import TurnTrace, counting_retries, span, trace_turn
 
 DETAILED = "detailed"
@@ -59,6 +59,7 @@ class Nodes:
         max_reasks: how often an expert is asked again in a turn when it contradicts another.
         evidence_threshold: gate from which an expert is asked as evidence for an answer.
         max_tokens: tokens an expert may write; None leaves it to the engine.
+        sources: which pictures callers may name; any local path when None.
         on_trace: is called with the trace of each turn that reached the composer.
     """
 
@@ -68,6 +69,7 @@ class Nodes:
     max_reasks: int
     evidence_threshold: float
     max_tokens: int | None
+    sources: SourcePolicy | None = None
     on_trace: Callable[[TurnTrace], None] | None = None
 
     async def prepare(self, state: GraphState) -> Update:
@@ -81,12 +83,14 @@ class Nodes:
             raise UserError("no image is given: pass its path as 'image'")
         elif isinstance(image, ImageFacts):
             facts, path = image, ""
+        elif not isinstance(image, str):  # a remote caller's JSON
+            raise UserError("'image' is no text: pass the picture's path")
         elif is_data_uri(image):  # it would stay in every checkpoint and every trace
             raise UserError("a graph takes no data: URI: pass a path, or the facts that engine.prepare(bytes) returns")
         else:
-            path = os.path.abspath(image)
+            path = os.path.abspath(image) if self.sources is None else image
             with span("rsagent.prepare", engine=self.engine.name):
-                facts = await self.engine.prepare(path)
+                facts = await self._read(path)
         fresh: Update = {"prompts": [], "reports": Overwrite([]), "conflicts": [], "caption": None, "answer": None}
         return {**fresh, "path": path, "facts": facts, "turn": turn}
 
@@ -251,6 +255,16 @@ class Nodes:
             raise EngineError(f"not done within {self.expert_timeout_s:g} s") from error
         return pieces
 
+    async def _read(self, path: str) -> ImageFacts:
+        """Have the engine read the picture that a caller named, if they may name it.
+
+        Raises:
+            ImageError: they may not, or it cannot be used.
+        """
+        if self.sources is None:
+            return await self.engine.prepare(path)
+        return await self.engine.prepare(await asyncio.to_thread(read_source, path, self.sources))
+
     async def _prepare_again(self, path: str, digest: str) -> ImageFacts:
         """Give the engine the pixels that it lost (a restart, a full cache), if the file is still the same.
 
@@ -260,7 +274,7 @@ class Nodes:
         if not path:
             raise EngineError("the engine no longer has the picture, and it came from no file: give it again")
         try:
-            facts = await self.engine.prepare(path)
+            facts = await self._read(path)
         except ImageError as error:
             raise EngineError(f"the picture cannot be read again: {error}") from error
         if facts.sha256 != digest:

@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     best: bool = Field(False, description="beams in place of the default decoding: better, slower, nothing streams")
     max_tokens: int | None = Field(None, ge=1, le=1024, description="most tokens an expert writes; None: the engine's")
     prompts: Path | None = Field(None, description="folder whose default.yaml replaces the prompts of rsagent")
+    root: Path | None = Field(None, description="folder below which the clients of our servers may name pictures")
     seed: int = Field(0, ge=0, lt=2**32, description="seed of whatever is drawn at random")
     max_pixels: int = Field(64_000_000, ge=1, description="a picture of more pixels is refused, or read reduced")
     expert_timeout_s: float = Field(60.0, gt=0, description="seconds after which an expert counts as failed")

@@ -6,11 +6,14 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rsagent.errors import SettingsError, UserError
+
+if TYPE_CHECKING:
+    from rsagent.settings import Settings
 
 Images = Annotated[list[str], typer.Argument(metavar="IMAGE|FOLDER|-", help="Pictures, folders of them, - for stdin.")]
 Image = Annotated[str, typer.Argument(metavar="IMAGE|-", help="A picture, or - for stdin.")]
@@ -84,10 +87,17 @@ def with_engine(*, style: bool = True) -> Callable[[Callable[..., None]], Callab
     return decorate
 
 
-def check_root(root: Path | None) -> None:
-    """Raise SettingsError where `--root` names no folder."""
+def chosen_root(flag: Path | None, settings: Settings) -> Path | None:
+    """The folder below which clients may name pictures: of `--root`, else of the settings.
+
+    Raises:
+        SettingsError: it is no folder.
+    """
+    root = flag or settings.root
     if root is not None and not root.is_dir():
-        raise SettingsError(f"--root: {root} is no folder; name one that holds pictures")
+        place = "--root" if flag else settings.sources()["root"]
+        raise SettingsError(f"{place}: {root} is no folder; name one that holds pictures")
+    return root
 
 
 def parse_bands(text: str | None) -> tuple[int, ...] | None:

@@ -43,7 +43,7 @@ def serve(
     from rsagent.cli.runtime import run_async
     from rsagent.errors import MissingExtra
 
-    options.check_root(root)
+    root = options.chosen_root(root, settings)
     try:
         from rsagent.serving.run import LOOPBACK
         from rsagent.serving.web import Limits, ServeOptions
