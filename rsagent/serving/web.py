@@ -7,6 +7,7 @@ application; `rsagent.serving.run` runs it.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
@@ -59,6 +60,10 @@ class Limits:
     queue: int = 64
     upload_s: float = 30.0
     turn_s: float = 120.0
+
+    def longest_s(self) -> float:
+        """Seconds in which the last of a full queue has its answer: its upload, the turns before it, its own."""
+        return self.upload_s + self.turn_s * math.ceil((self.running + self.queue) / self.running)
 
 
 @dataclass(frozen=True)
