@@ -76,14 +76,14 @@ class Nodes:
         """Check what is asked, have the engine read the picture, and empty what the turn before left behind."""
         began = time.time()
         turn = read_turn(state, self.engine, self.prompts, began=began)
-        image = state.get("image")
+        image = cast(object, state.get("image"))  # of a remote caller it is whatever their JSON holds
         if image is None and "facts" in state:  # a later turn about the same picture
             facts, path = state["facts"], state["path"]
         elif image is None:
             raise UserError("no image is given: pass its path as 'image'")
         elif isinstance(image, ImageFacts):
             facts, path = image, ""
-        elif not isinstance(image, str):  # a remote caller's JSON
+        elif not isinstance(image, str):
             raise UserError("'image' is no text: pass the picture's path")
         elif is_data_uri(image):  # it would stay in every checkpoint and every trace
             raise UserError("a graph takes no data: URI: pass a path, or the facts that engine.prepare(bytes) returns")

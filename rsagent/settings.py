@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     sglang_python: str | None = Field(None, min_length=1, description="the Python that has SGLang, for experts serve")
     chat_url: str | None = Field(None, min_length=1, description="server of the engine `openai`, with /v1 at its end")
     chat_model: str | None = Field(None, min_length=1, description="model of the engine `openai`")
+    chat_preset: str | None = Field(None, min_length=1, description="chat model and server with known settings")
+    chat_experts: str | None = Field(None, min_length=1, description="model of each chat expert: object=base:object,...")
     chat_router: Literal["rules", "llm"] = Field("rules", description="who writes the chat experts' prompts")
     chat_composer: bool = Field(False, description="the chat model also composes, in the style `sentence`")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="what the networks run on")

@@ -40,7 +40,9 @@ async def serve(agent: RSAgent, engine: Engine, options: ServeOptions, *, host: 
         log.warning("anyone who reaches this address can use the server: give API keys", extra={"facts": {"host": host}})
     longest_s = options.limits.longest_s()
     if grace_s is not None and grace_s < longest_s:
-        message = "requests in hand may be given up when told to stop: give a longer --grace, a shorter --turn-timeout or --queue"
+        message = (
+            "requests in hand may be given up when told to stop: give a longer --grace, a shorter --turn-timeout or --queue"
+        )
         log.warning(message, extra={"facts": {"grace_s": grace_s, "needed_s": longest_s}})
     app = create_app(agent, engine, options)
     await serve_app(app, host=host, port=port, grace_s=longest_s if grace_s is None else grace_s)

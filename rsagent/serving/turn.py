@@ -103,7 +103,8 @@ def read_turn(request: ChatRequest, engine: Engine, *, style: str, max_turns: in
         raise _refused("it is empty: send a picture, a question, or both", param)
     if not pictures:
         raise _refused("there is no picture: add an image_url part with a data: URI", param)
-    question, meant = None, (len(pictures),)
+    question: str | None = None
+    meant: tuple[int, ...] = (len(pictures),)
     if not described and words and _describes(words):
         meant = _named(words, len(pictures), param)
     elif not described and words:
