@@ -34,7 +34,9 @@ Url = Annotated[str | None, typer.Option(metavar="URL", help="For --engine sglan
 Root = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Read pictures below it alone.")]
 ChatUrl = Annotated[str | None, typer.Option(metavar="URL", help="For --engine openai: the server, with /v1 at its end.")]
 ChatModel = Annotated[str | None, typer.Option(metavar="NAME", help="For --engine openai: the model.")]
-ChatPreset = Annotated[str | None, typer.Option(metavar="NAME", help="For --engine openai: qwen3-vl-sglang, qwen2.5-vl-vllm, ...")]
+ChatPreset = Annotated[
+    str | None, typer.Option(metavar="NAME", help="For --engine openai: qwen3-vl-sglang, qwen2.5-vl-vllm, ...")
+]
 ChatExperts = Annotated[str | None, typer.Option(metavar="A=MODEL,..", help="For --engine openai: models of single experts.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Plain = Annotated[bool, typer.Option("--plain", help="No colours and no frames; so it is when piped.")]

@@ -136,8 +136,7 @@ def load_engine(settings: Settings, prompts: Prompts, bands: Sequence[int] | Non
 
 
 def _chat_engine(settings: Settings, prompts: Prompts, bands: Sequence[int] | None) -> Engine:
-    from rsagent.engines.chat import ChatEngine
-
+    from rsagent.engines.chat import MAX_SIDE, ChatEngine
     from rsagent.engines.chat_presets import preset, read_experts
 
     chosen = preset(settings.chat_preset) if settings.chat_preset else None
@@ -158,7 +157,7 @@ def _chat_engine(settings: Settings, prompts: Prompts, bands: Sequence[int] | No
         bands=bands,
         max_pixels=settings.max_pixels,
         timeout_s=settings.expert_timeout_s,
-        **({"max_side": chosen.max_side} if chosen else {}),
+        max_side=chosen.max_side if chosen else MAX_SIDE,
     )
 
 
