@@ -110,7 +110,7 @@ def read_turn(request: ChatRequest, engine: Engine, *, style: str, max_turns: in
     elif not described and words:
         asked = _complete(_question(words, param), request.messages[:last], len(pictures), param)
         question, meant = asked.question, asked.pictures
-    if len(meant) > 1:
+    if len(meant) != 1:
         told = f"one picture a question, and this means {len(meant)}: ask about each by itself, as in 'the first picture'"
         raise _refused(told, param, code="several_pictures")
     picture, picture_param = pictures[meant[0] - 1]

@@ -40,7 +40,8 @@ class Request:
     async def run(self) -> None:
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "path": URL,
-            "raw_path": URL.encode(), "query_string": b"", "root_path": "", "scheme": "http", "server": ("localhost", 80), "client": ("127.0.0.1", 1),
+            "raw_path": URL.encode(), "query_string": b"", "root_path": "", "scheme": "http",
+            "server": ("localhost", 80), "client": ("127.0.0.1", 1),
             "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
         }  # fmt: skip
         await self.app(scope, self.receive, self.send)
