@@ -50,7 +50,7 @@ def create_graph(
         evidence_threshold: gate, 0 to 1, from which an expert beside the first is asked about a question.
         max_tokens: tokens an expert may write; None leaves it to the engine.
         sources: which pictures callers may name, for a graph that others reach; any local path, and no URL, when None.
-        on_trace: is called with the trace of each turn that reached the composer.
+        on_trace: is called with the trace of each turn when it ends, also of one that fails.
         checkpointer: keeps threads of several turns; its serializer should allow `rsagent.graphs.CHECKPOINT_TYPES`.
 
     Raises:
