@@ -14,6 +14,7 @@ from rsagent.graphs.compose import EVIDENCE_THRESHOLD
 from rsagent.graphs.nodes import Nodes
 from rsagent.graphs.state import GraphInput, GraphOutput, GraphState
 from rsagent.prompts import Prompts, prompts_of
+from rsagent.sources import SourcePolicy
 from rsagent.telemetry import TurnTrace
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def create_graph(
     max_reasks: int = 1,
     evidence_threshold: float = EVIDENCE_THRESHOLD,
     max_tokens: int | None = None,
+    sources: SourcePolicy | None = None,
     on_trace: Callable[[TurnTrace], None] | None = None,
     checkpointer: BaseCheckpointSaver[str] | None = None,
 ) -> Graph:
@@ -47,7 +49,8 @@ def create_graph(
         max_reasks: how often in a turn an expert that contradicts another is asked again; 0 never.
         evidence_threshold: gate, 0 to 1, from which an expert beside the first is asked about a question.
         max_tokens: tokens an expert may write; None leaves it to the engine.
-        on_trace: is called with the trace of each turn that reached the composer.
+        sources: which pictures callers may name, for a graph that others reach; any local path, and no URL, when None.
+        on_trace: is called with the trace of each turn when it ends, also of one that fails.
         checkpointer: keeps threads of several turns; its serializer should allow `rsagent.graphs.CHECKPOINT_TYPES`.
 
     Raises:
@@ -70,6 +73,7 @@ def create_graph(
         max_reasks=max_reasks,
         evidence_threshold=evidence_threshold,
         max_tokens=max_tokens,
+        sources=sources,
         on_trace=on_trace,
     )
     graph: StateGraph[GraphState, None, GraphInput, GraphOutput] = StateGraph(

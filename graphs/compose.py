@@ -76,9 +76,14 @@ def listed(text: str) -> str:
     return ", ".join(f"{thing.count} {thing.name}{f' ({thing.where})' if thing.where else ''}" for thing in things)
 
 
+def punctuated(text: str) -> str:
+    """`text` without the spaces that models write before punctuation."""
+    return re.sub(r"\s+([.,;:!?])", r"\1", text)
+
+
 def tidy(text: str) -> str:
     """Sentences as people write them: capitals, no space before punctuation, an end; "" when nothing is said."""
-    text = re.sub(r"\s+([.,;:!?])", r"\1", " ".join(text.split()))
+    text = punctuated(" ".join(text.split()))
     text = re.sub(r"([.,;:!?])\1+", r"\1", text).lstrip(" .,;:!?-").rstrip(" ,;:-")
     if text.rstrip(".!").casefold() in _NOTHING:
         return ""
@@ -173,7 +178,7 @@ def compose_answer(
     missing = _missing(reports)  # who says nothing has not failed: an aspect that the picture does not offer stays empty
     return Answer(
         question=question,
-        text=re.sub(r"\s+([.,;:!?])", r"\1", winner.text),
+        text=punctuated(winner.text),
         expert=winner.expert,
         evidence=[report for report in counting.values() if report is not winner],
         partial=bool(missing),

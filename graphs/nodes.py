@@ -29,7 +29,7 @@ from rsagent.graphs.state import Event, ExpertCall, GraphInput, GraphState, Turn
 from rsagent.graphs.text import clean, clean_question, strip_controls
 from rsagent.prompts import Prompts
 from rsagent.schemas import Answer, Caption, Conflict, ExpertPrompt, ExpertReport, ImageFacts
-from rsagent.sources import is_data_uri
+from rsagent.sources import SourcePolicy, is_data_uri, read_source
 from rsagent.telemetry import TurnTrace, counting_retries, span, trace_turn
 
 DETAILED = "detailed"
@@ -63,7 +63,8 @@ class Nodes:
         max_reasks: how often an expert is asked again in a turn when it contradicts another.
         evidence_threshold: gate from which an expert is asked as evidence for an answer.
         max_tokens: tokens an expert may write; None leaves it to the engine.
-        on_trace: is called with the trace of each turn that reached the composer.
+        sources: which pictures callers may name; any local path when None.
+        on_trace: is called with the trace of each turn when it ends, also of one that fails.
     """
 
     engine: Engine
@@ -72,51 +73,80 @@ class Nodes:
     max_reasks: int
     evidence_threshold: float
     max_tokens: int | None
+    sources: SourcePolicy | None = None
     on_trace: Callable[[TurnTrace], None] | None = None
 
     async def prepare(self, state: GraphState) -> Update:
         """Check what is asked, have the engine read the picture, and empty what the turn before left behind."""
         began = time.time()
         turn = read_turn(state, self.engine, self.prompts, began=began)
-        image = state.get("image")
-        if image is None and "facts" in state:  # a later turn about the same picture
-            facts, path = state["facts"], state["path"]
-        elif image is None:
-            raise UserError("no image is given: pass its path as 'image'")
-        elif isinstance(image, ImageFacts):
-            facts, path = image, ""
-        elif is_data_uri(image):  # it would stay in every checkpoint and every trace
-            raise UserError("a graph takes no data: URI: pass a path, or the facts that engine.prepare(bytes) returns")
-        else:
-            path = os.path.abspath(image)
-            with span("rsagent.prepare", engine=self.engine.name):
-                facts = await self.engine.prepare(path)
+        try:
+            facts, path = await self._look(state)
+        except RSAgentError as error:
+            self._trace(turn, "", None, str(error))
+            raise
         fresh: Update = {"prompts": [], "reports": Overwrite([]), "conflicts": [], "caption": None, "answer": None}
         return {**fresh, "path": path, "facts": facts, "turn": turn}
+
+    async def _look(self, state: GraphState) -> tuple[ImageFacts, str]:
+        """The facts of the picture that is meant, and its path; "" when it is no file.
+
+        Raises:
+            UserError: there is none, or it cannot be used.
+        """
+        image = cast(object, state.get("image"))  # of a remote caller it is whatever their JSON holds
+        if image is None and "facts" in state:  # a later turn about the same picture
+            return state["facts"], state["path"]
+        if image is None:
+            raise UserError("no image is given: pass its path as 'image'")
+        if isinstance(image, ImageFacts):
+            return image, ""
+        if not isinstance(image, str):
+            raise UserError("'image' is no text: pass the picture's path")
+        if is_data_uri(image):  # it would stay in every checkpoint and every trace
+            raise UserError("a graph takes no data: URI: pass a path, or the facts that engine.prepare(bytes) returns")
+        path = os.path.abspath(image) if self.sources is None else image
+        with span("rsagent.prepare", engine=self.engine.name):
+            return await self._read(path), path
 
     async def router(self, state: GraphState, runtime: Runtime[None]) -> Command[Literal["expert"]]:
         """Have the instruction router write the prompts and send each to its expert, all in one superstep."""
         turn, facts, path = state["turn"], state["facts"], state["path"]
         style = turn.style if turn.style in self.engine.styles else ""
 
+        written: list[ExpertPrompt] = []
+
         async def route() -> list[ExpertPrompt]:
             return await self.engine.route(facts.sha256, turn.instruction, turn.task, style=style, experts=tuple(turn.experts))
 
-        with span("rsagent.router", engine=self.engine.name, task=turn.task):
+        began, call = time.perf_counter(), ExpertReport(expert="router")
+        with span("rsagent.router", engine=self.engine.name, task=turn.task) as opened, counting_retries() as again:
             try:
-                written = await route()
-            except ImageLost:
-                await self._prepare_again(path, facts.sha256)
-                written = await route()
-        if not written:
-            raise EngineError(f"the router of the engine '{self.engine.name}' wrote no prompt")
+                try:
+                    written = await route()
+                except ImageLost:
+                    await self._prepare_again(path, facts.sha256)
+                    written = await route()
+                if not written:
+                    raise EngineError(f"the router of the engine '{self.engine.name}' wrote no prompt")
+                call.error = next((prompt.router_error for prompt in written if prompt.router_error), None)
+            except RSAgentError as error:
+                call.error = str(error)
+                raise
+            finally:
+                call.seconds, call.retries = time.perf_counter() - began, len(again)
+                turn = turn.model_copy(update={"router": call})
+                if opened is not None:
+                    opened.set_attributes({"retries": len(again), "failed": call.error is not None})
+                if call.error is not None and not written:
+                    self._trace(turn, facts.sha256, None, call.error)
         prompts = [self._bound(prompt) for prompt in compose.choose(written, turn.task, self.evidence_threshold)]
         if (most := turn.max_tokens or self.max_tokens) is not None:
             prompts = [prompt.model_copy(update={"max_tokens": most}) for prompt in prompts]
         for prompt in prompts:
             _emit(runtime, {"type": "route", "expert": prompt.expert, "text": prompt.text})
         calls = [Send("expert", ExpertCall(prompt=prompt, path=path)) for prompt in prompts]
-        return Command(update={"prompts": prompts}, goto=calls)
+        return Command(update={"prompts": prompts, "turn": turn}, goto=calls)
 
     async def expert(self, state: ExpertCall, runtime: Runtime[None]) -> Update:
         """Ask one expert; whatever the engine cannot do becomes the report's `error`."""
@@ -165,14 +195,14 @@ class Nodes:
                     written = await self._write(state, words, runtime)
                 result = self._compose(state, written)
         except RSAgentError as error:
-            self._trace(state, written, None, str(error))
+            self._trace(turn, state["facts"].sha256, None, str(error), *_asked(state, written))
             raise
         if any(prompt.router_error for prompt in state["prompts"]):  # the experts read the rules' prompts instead
             result.partial, result.missing = True, [*result.missing, "router"]
         speaker = result.expert if isinstance(result, Answer) else "composer"
         _emit(runtime, {"type": "composed", "expert": speaker, "text": result.text})
         push_message(AIMessage(result.text, id=str(uuid.uuid4()), name="rsagent"), state_key=None)
-        self._trace(state, written, result, None)
+        self._trace(turn, state["facts"].sha256, result, None, *_asked(state, written))
         return {"answer" if isinstance(result, Answer) else "caption": result}
 
     def _bound(self, prompt: ExpertPrompt) -> ExpertPrompt:
@@ -195,19 +225,28 @@ class Nodes:
             seconds=time.time() - turn.began,
         )
 
-    def _trace(self, state: GraphState, written: _Written | None, result: Caption | Answer | None, error: str | None) -> None:
+    def _trace(
+        self,
+        turn: Turn,
+        image: str,
+        result: Caption | Answer | None,
+        error: str | None,
+        prompts: Sequence[ExpertPrompt] = (),
+        reports: Sequence[ExpertReport] = (),
+    ) -> None:
+        """Tell whoever wants to know how a turn went, wherever it ended."""
         if self.on_trace is None:
             return
-        turn = state["turn"]
         self.on_trace(
             trace_turn(
-                [*state["prompts"], *([written.prompt] if written else [])],
-                [*state["reports"], *([written.report] if written else [])],
+                prompts,
+                reports,
                 result,
                 task=turn.task,
                 instruction=turn.instruction,
-                image=state["facts"].sha256,
+                image=image,
                 seconds=time.time() - turn.began,
+                router=turn.router,
                 error=error,
             )
         )
@@ -264,6 +303,16 @@ class Nodes:
             raise EngineError(f"not done within {self.expert_timeout_s:g} s") from error
         return pieces
 
+    async def _read(self, path: str) -> ImageFacts:
+        """Have the engine read the picture that a caller named, if they may name it.
+
+        Raises:
+            ImageError: they may not, or it cannot be used.
+        """
+        if self.sources is None:
+            return await self.engine.prepare(path)
+        return await self.engine.prepare(await asyncio.to_thread(read_source, path, self.sources))
+
     async def _prepare_again(self, path: str, digest: str) -> ImageFacts:
         """Give the engine the pixels that it lost (a restart, a full cache), if the file is still the same.
 
@@ -273,7 +322,7 @@ class Nodes:
         if not path:
             raise EngineError("the engine no longer has the picture, and it came from no file: give it again")
         try:
-            facts = await self.engine.prepare(path)
+            facts = await self._read(path)
         except ImageError as error:
             raise EngineError(f"the picture cannot be read again: {error}") from error
         if facts.sha256 != digest:
@@ -320,6 +369,12 @@ def _check_form(prompt: ExpertPrompt, report: ExpertReport) -> None:
     except (ValueError, RecursionError) as error:
         why = "cut off? give more --max-tokens" if report.tokens >= prompt.max_tokens else "the engine keeps to no schema"
         raise EngineError(f"its words are no JSON after {report.tokens} tokens ({why}): {report.text[:60]}") from error
+
+
+def _asked(state: GraphState, written: _Written | None) -> tuple[list[ExpertPrompt], list[ExpertReport]]:
+    """Everybody who was asked in a turn, and what they said, the composer adapter last."""
+    composer = ([written.prompt], [written.report]) if written else ([], [])
+    return [*state["prompts"], *composer[0]], [*state["reports"], *composer[1]]
 
 
 def _emit(runtime: Runtime[None], event: Event) -> None:

@@ -35,6 +35,7 @@ class Turn(Model):
     experts: list[str] = Field(default_factory=list, description="only these; empty means all")
     max_tokens: int | None = Field(default=None, description="tokens an expert may write; None: as the graph has it")
     began: float = Field(description="seconds since the epoch")
+    router: ExpertReport | None = Field(default=None, description="how the router's call went; None before it")
 
 
 class GraphInput(TypedDict, total=False):

@@ -124,7 +124,9 @@ def read_below(path: str, policy: SourcePolicy) -> bytes:
         ImageError: no root is set, the path leads out of it, is no regular file, or the file is too large.
     """
     if policy.root is None:
-        raise ImageError("paths are not read here: send the picture as a data: URI")
+        raise ImageError(
+            "paths are not read here, for no root folder is set: send the picture as a data: URI where one is taken"
+        )
     if _UNSAFE.search(path.replace(" ", "")) or not path or path.startswith("~"):
         raise ImageError(f"'{_shown(path)}' is no path that is read here: name a file below the root folder")
     root = os.path.realpath(policy.root)

@@ -38,6 +38,7 @@ class TurnTrace(Model):
     instruction: str
     image: str = Field(description="sha256 of the picture")
     router_error: str | None = Field(description="why the rules planned in the router's place; None when it did itself")
+    router: CallTrace | None = Field(default=None, description="the router's call; None in a turn that ended before it")
     calls: list[CallTrace]
     text: str = Field(description="the caption or the answer; empty when the turn failed")
     partial: bool
@@ -48,7 +49,8 @@ class TurnTrace(Model):
     def without_content(self) -> TurnTrace:
         """The same without a word that was asked or said: for logs that others read."""
         calls = [call.model_copy(update={"prompt": "", "text": ""}) for call in self.calls]
-        return self.model_copy(update={"instruction": "", "text": "", "calls": calls})
+        router = self.router and self.router.model_copy(update={"prompt": "", "text": ""})
+        return self.model_copy(update={"instruction": "", "text": "", "calls": calls, "router": router})
 
 
 def trace_turn(
@@ -60,34 +62,37 @@ def trace_turn(
     instruction: str,
     image: str,
     seconds: float,
+    router: ExpertReport | None = None,
     error: str | None = None,
 ) -> TurnTrace:
     """The trace of a turn from what its state holds in the end; `result` is None when the turn failed for `error`."""
     asked = {prompt.expert: prompt.text for prompt in prompts}
-    calls = [
-        CallTrace(
-            expert=report.expert,
-            attempt=report.attempt,
-            prompt=asked.get(report.expert, ""),
-            text=report.text,
-            tokens=report.tokens,
-            seconds=report.seconds,
-            retries=report.retries,
-            error=report.error,
-        )
-        for report in reports
-    ]
+    calls = [_call(report, asked.get(report.expert, "")) for report in reports]
     return TurnTrace(
         task=task,
         instruction=instruction,
         image=image,
         router_error=next((prompt.router_error for prompt in prompts if prompt.router_error), None),
+        router=_call(router, instruction) if router else None,
         calls=calls,
         text=result.text if result else "",
         partial=result.partial if result else True,
         tokens=sum(call.tokens for call in calls),
         seconds=seconds,
         error=error,
+    )
+
+
+def _call(report: ExpertReport, prompt: str) -> CallTrace:
+    return CallTrace(
+        expert=report.expert,
+        attempt=report.attempt,
+        prompt=prompt,
+        text=report.text,
+        tokens=report.tokens,
+        seconds=report.seconds,
+        retries=report.retries,
+        error=report.error,
     )
 
 

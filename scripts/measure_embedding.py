@@ -28,6 +28,8 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "transformers", "openai", "langgraph", "fastapi", "mcp", "httpx", "instructor")
+DRIFT = 0.05
+"""How far the memory may go from where it was after warm-up, up or down."""
 SAID = {"theme": "a port", "object": "12", "relation": "the boats lie along the quay"}
 
 
@@ -166,7 +168,12 @@ async def load(port: int, clients: int, until: float, most: int) -> Counter[str]
 
 
 def measure_soak(seconds: float, engine: str, clients: int = 64) -> None:
-    """Concurrency 64: what was answered, and the memory after warm-up and in the end."""
+    """Concurrency 64: what was answered, and the memory after warm-up and in the end.
+
+    Raises:
+        SystemExit: a request was lost or answered otherwise than with 200 or 429, the memory drifted by more than 5 % after
+            warm-up, or the server did not end with 0.
+    """
     server = Server(engine, "--running", "16", "--queue", "40")
     warm = asyncio.run(load(server.port, clients, time.monotonic() + seconds * 0.25, 10**9))
     before = server.memory_mb()
@@ -174,7 +181,22 @@ def measure_soak(seconds: float, engine: str, clients: int = 64) -> None:
     after = server.memory_mb()
     code = server.stop()
     print(f"soak, {engine}, {clients} clients, {seconds:g} s, first quarter warm-up: {dict(warm + outcomes)}; ", end="")
-    print(f"memory {before:.0f} -> {after:.0f} MB ({after / before - 1:+.1%}); exit {code}")
+    drift = after / before - 1
+    print(f"memory {before:.0f} -> {after:.0f} MB ({drift:+.1%}); exit {code}")
+    if wrong := soak_faults(warm + outcomes, drift, code):
+        raise SystemExit(f"the soak failed: {'; '.join(wrong)}")
+
+
+def soak_faults(outcomes: Counter[str], drift: float, code: int) -> list[str]:
+    """What a soak must not show."""
+    faults = [f"{count} x {outcome}" for outcome, count in sorted(outcomes.items()) if outcome not in ("200", "429")]
+    if not outcomes["200"]:
+        faults.append("nothing was answered")
+    if abs(drift) > DRIFT:
+        faults.append(f"memory drifted by {drift:+.1%}, more than {DRIFT:.0%}")
+    if code != 0:
+        faults.append(f"exit code {code}")
+    return faults
 
 
 def measure_sigterm(rounds: int = 5, clients: int = 64) -> None:

@@ -11,7 +11,13 @@ from rsagent.settings import Settings, unknown_variables
 @pytest.fixture(autouse=True)
 def empty_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder and a configuration folder with nothing in them, and no RSAGENT_* variable."""
-    for name in unknown_variables() + ["RSAGENT_DEVICE", "RSAGENT_STYLE", "RSAGENT_MAX_TOKENS", "RSAGENT_ENGINE"]:
+    for name in unknown_variables() + [
+        "RSAGENT_DEVICE",
+        "RSAGENT_STYLE",
+        "RSAGENT_MAX_TOKENS",
+        "RSAGENT_ENGINE",
+        "RSAGENT_ROOT",
+    ]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -29,7 +29,7 @@ def mcp(
     from rsagent.errors import MissingExtra
     from rsagent.sources import SourcePolicy
 
-    options.check_root(root)
+    root = options.chosen_root(root, settings)
     try:
         import mcp.server as _  # noqa: F401
     except ImportError as error:
@@ -53,6 +53,7 @@ async def _serve(settings: Settings, bands: Sequence[int] | None, sources: Sourc
             style=settings.style,
             expert_timeout_s=settings.expert_timeout_s,
             max_tokens=settings.max_tokens,
+            one_client=port is None,
         )
         if port is None:
             await server.run_stdio_async()

@@ -6,11 +6,14 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rsagent.errors import SettingsError, UserError
+
+if TYPE_CHECKING:
+    from rsagent.settings import Settings
 
 Images = Annotated[list[str], typer.Argument(metavar="IMAGE|FOLDER|-", help="Pictures, folders of them, - for stdin.")]
 Image = Annotated[str, typer.Argument(metavar="IMAGE|-", help="A picture, or - for stdin.")]
@@ -31,6 +34,10 @@ Url = Annotated[str | None, typer.Option(metavar="URL", help="For --engine sglan
 Root = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Read pictures below it alone.")]
 ChatUrl = Annotated[str | None, typer.Option(metavar="URL", help="For --engine openai: the server, with /v1 at its end.")]
 ChatModel = Annotated[str | None, typer.Option(metavar="NAME", help="For --engine openai: the model.")]
+ChatPreset = Annotated[
+    str | None, typer.Option(metavar="NAME", help="For --engine openai: qwen3-vl-sglang, qwen2.5-vl-vllm, ...")
+]
+ChatExperts = Annotated[str | None, typer.Option(metavar="A=MODEL,..", help="For --engine openai: models of single experts.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Plain = Annotated[bool, typer.Option("--plain", help="No colours and no frames; so it is when piped.")]
 
@@ -40,6 +47,8 @@ _ENGINE: dict[str, Any] = {
     "url": Url,
     "chat_url": ChatUrl,
     "chat_model": ChatModel,
+    "chat_preset": ChatPreset,
+    "chat_experts": ChatExperts,
     "checkpoint": Checkpoint,
     "device": Device,
     "dtype": Dtype,
@@ -84,10 +93,17 @@ def with_engine(*, style: bool = True) -> Callable[[Callable[..., None]], Callab
     return decorate
 
 
-def check_root(root: Path | None) -> None:
-    """Raise SettingsError where `--root` names no folder."""
+def chosen_root(flag: Path | None, settings: Settings) -> Path | None:
+    """The folder below which clients may name pictures: of `--root`, else of the settings.
+
+    Raises:
+        SettingsError: it is no folder.
+    """
+    root = flag or settings.root
     if root is not None and not root.is_dir():
-        raise SettingsError(f"--root: {root} is no folder; name one that holds pictures")
+        place = "--root" if flag else settings.sources()["root"]
+        raise SettingsError(f"{place}: {root} is no folder; name one that holds pictures")
+    return root
 
 
 def parse_bands(text: str | None) -> tuple[int, ...] | None:

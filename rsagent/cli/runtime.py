@@ -70,7 +70,7 @@ def prompts_for(settings: Settings) -> Prompts:
 def engine_label(settings: Settings) -> str:
     """What answers, such as "local embedded 1a2b3c4d": two that may answer differently have different labels."""
     if settings.engine == "openai":
-        return f"openai {settings.chat_model}"
+        return " ".join(filter(None, ("openai", settings.chat_preset, settings.chat_model, settings.chat_experts)))
     if settings.engine == "scripted":
         return f"scripted {settings.checkpoint or 'embedded'}"
     from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest
@@ -136,21 +136,28 @@ def load_engine(settings: Settings, prompts: Prompts, bands: Sequence[int] | Non
 
 
 def _chat_engine(settings: Settings, prompts: Prompts, bands: Sequence[int] | None) -> Engine:
-    from rsagent.engines.chat import ChatEngine
+    from rsagent.engines.chat import MAX_SIDE, ChatEngine
+    from rsagent.engines.chat_presets import preset, read_experts
 
-    if not settings.chat_url or not settings.chat_model:
+    chosen = preset(settings.chat_preset) if settings.chat_preset else None
+    url, model = settings.chat_url or (chosen and chosen.url), settings.chat_model or (chosen and chosen.model)
+    if not url or not model:
         raise SettingsError(
-            "the engine openai needs a server and a model: --chat-url and --chat-model, or RSAGENT_CHAT_URL and ..._MODEL"
+            "the engine openai needs a server and a model: --chat-url and --chat-model, RSAGENT_CHAT_URL and ..._MODEL, "
+            "or --chat-preset"
         )
+    experts = read_experts(settings.chat_experts, tuple(prompts.experts), model, chosen) if settings.chat_experts else {}
     return ChatEngine(
-        settings.chat_url,
-        settings.chat_model,
+        url,
+        model,
+        experts=experts,
         router=settings.chat_router,
         composer=settings.chat_composer,
         prompts=prompts,
         bands=bands,
         max_pixels=settings.max_pixels,
         timeout_s=settings.expert_timeout_s,
+        max_side=chosen.max_side if chosen else MAX_SIDE,
     )
 
 

@@ -34,7 +34,9 @@ def serve(
     queue: Annotated[int, typer.Option(min=0, help="Requests that wait; more get 429.")] = 64,
     max_body_mb: Annotated[int, typer.Option(min=1, max=1024, help="Largest request, in MiB.")] = 48,
     turn_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds a turn may take.")] = 120.0,
-    grace: Annotated[float, typer.Option(min=1, help="Seconds for requests in hand when told to stop.")] = 60.0,
+    grace: Annotated[
+        float | None, typer.Option(min=1, help="Seconds for requests in hand when told to stop; as many as they may need.")
+    ] = None,
     *,
     settings: Settings,
     bands: Sequence[int] | None,
@@ -43,7 +45,7 @@ def serve(
     from rsagent.cli.runtime import run_async
     from rsagent.errors import MissingExtra
 
-    options.check_root(root)
+    root = options.chosen_root(root, settings)
     try:
         from rsagent.serving.run import LOOPBACK
         from rsagent.serving.web import Limits, ServeOptions
@@ -90,7 +92,7 @@ def read_keys(path: Path | None) -> tuple[str, ...]:
 
 
 async def _serve(
-    settings: Settings, bands: Sequence[int] | None, chosen: ServeOptions, host: str, port: int, grace_s: float
+    settings: Settings, bands: Sequence[int] | None, chosen: ServeOptions, host: str, port: int, grace_s: float | None
 ) -> None:
     from rsagent.cli.runtime import open_agent
     from rsagent.serving.run import serve

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rsagent.engines.chat_client import ChatClient
+from rsagent.engines.chat_client import NO_KEY, ChatClient
 from rsagent.engines.grounding import ungrounded
 from rsagent.engines.planning import Rewritten, plan_form, plan_gates, rule_gates
 from rsagent.errors import EngineError, ImageLost, SettingsError
@@ -29,6 +29,8 @@ EXPERTS = ("theme", "object", "relation")
 SENTENCE = "sentence"
 """The style that the composing language model writes."""
 
+MAX_SIDE = 1024
+"""Pixels of the longer side of a picture as it is sent, unless the caller says otherwise."""
 _IMAGES = 64
 _TOKENS = 160
 _PLAN_TOKENS = 800
@@ -51,7 +53,7 @@ class ChatEngine:
         prompts: Prompts | None = None,
         bands: Sequence[int] | None = None,
         max_pixels: int = MAX_PIXELS,
-        max_side: int = 1024,
+        max_side: int = MAX_SIDE,
         timeout_s: float = 60.0,
         max_retries: int = 2,
         http_client: Any = None,
@@ -94,7 +96,7 @@ class ChatEngine:
         self._reading: dict[str, Any] = {"bands": bands, "max_pixels": max_pixels}
         self._max_side = max_side
         self._images: OrderedDict[str, tuple[ImageFacts, str]] = OrderedDict()
-        key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
+        key = api_key or os.environ.get("OPENAI_API_KEY") or NO_KEY
         self._client = ChatClient(base_url, key, timeout_s=timeout_s, max_retries=max_retries, http_client=http_client)
 
     async def prepare(self, image: ImageSource) -> ImageFacts:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=BaseModel)
 
+NO_KEY = "none"
+"""What is sent to a server without keys; an ordinary word, which its messages may hold."""
 REASKS = 2
 """How often a structured answer that breaks its schema is asked for again."""
 
@@ -197,7 +199,8 @@ class ChatClient:
 
     def _said(self, message: object) -> str:
         """A line of what the server says, in which the key, should it be repeated there, is not."""
-        return clean(str(message).replace(self._key, "***"))[:200]
+        said = str(message)
+        return clean(said if self._key == NO_KEY else said.replace(self._key, "***"))[:200]
 
     def _where(self) -> str:
         from urllib.parse import urlsplit

@@ -20,7 +20,7 @@ _SHOWN = (
     "engine", "checkpoint", "model", "style", "decoding", "max_tokens", "dtype", "seed", "router", "single",
     "limit", "prompts", "items",
 )  # fmt: skip
-_USUAL: Mapping[str, Any] = {"router": "own", "single": False, "dtype": "auto", "decoding": "default"}
+_USUAL: Mapping[str, Any] = {"router": "own", "single": False, "dtype": "auto", "decoding": "greedy"}
 _PRIVATE = ("chat_url",)  # a server of somebody's own is no business of the pages
 INDEX = "README.md"
 _HEAD = "Written by `rsagent eval report` from stored runs. Intervals: 95 %, bootstrap over images."

@@ -49,6 +49,7 @@ def create_server(
     style: str = "detailed",
     expert_timeout_s: float = 60.0,
     max_tokens: int | None = None,
+    one_client: bool = True,
 ) -> MCPServer:
     """The MCP server; `run_stdio_async` or `streamable_http_app` serve it. The caller closes `engine`.
 
@@ -59,20 +60,22 @@ def create_server(
         style: caption style when the client names none.
         expert_timeout_s: seconds after which an expert counts as failed.
         max_tokens: tokens an expert may write; None leaves it to the engine.
+        one_client: all that is asked comes from one client, who may read the trace of the last turn.
     """
     tools = _Tools(engine, sources, style)
     common: dict[str, Any] = {
         "prompts": prompts or prompts_of(engine),
         "expert_timeout_s": expert_timeout_s,
         "max_tokens": max_tokens,
-        "on_trace": tools.keep,
+        "on_trace": tools.keep if one_client else None,
     }
     tools.usual = create_graph(engine, **common)
     tools.everybody = create_graph(engine, evidence_threshold=0.0, max_reasks=0, **common)
     server = MCPServer("rsagent", instructions=_INSTRUCTIONS, version=__version__)
     for tool in (tools.describe_image, tools.ask_image, tools.compare_experts):
         server.tool()(tool)
-    server.resource(TRACE, name="last trace", mime_type="application/json")(tools.last_trace)
+    if one_client:
+        server.resource(TRACE, name="last trace", mime_type="application/json")(tools.last_trace)
     return server
 
 

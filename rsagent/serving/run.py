@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import socket
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 
 
-async def serve(agent: RSAgent, engine: Engine, options: ServeOptions, *, host: str, port: int, grace_s: float) -> None:
+async def serve(agent: RSAgent, engine: Engine, options: ServeOptions, *, host: str, port: int, grace_s: float | None) -> None:
     """Serve on `host`:`port` until SIGTERM or SIGINT; then take no more, finish what is in hand, and return.
 
     Args:
@@ -27,7 +28,7 @@ async def serve(agent: RSAgent, engine: Engine, options: ServeOptions, *, host: 
         options: keys, limits, what clients may name.
         host: address to listen on.
         port: 0 takes any free one; the log says which.
-        grace_s: seconds after which requests in hand are given up.
+        grace_s: seconds after which requests in hand are given up; None: so long that each is answered or has run out of time.
 
     Raises:
         OSError: the address is taken or not ours.
@@ -37,7 +38,14 @@ async def serve(agent: RSAgent, engine: Engine, options: ServeOptions, *, host: 
     log_to_stderr()
     if host not in LOOPBACK and not options.keys:
         log.warning("anyone who reaches this address can use the server: give API keys", extra={"facts": {"host": host}})
-    await serve_app(create_app(agent, engine, options), host=host, port=port, grace_s=grace_s)
+    longest_s = options.limits.longest_s()
+    if grace_s is not None and grace_s < longest_s:
+        message = (
+            "requests in hand may be given up when told to stop: give a longer --grace, a shorter --turn-timeout or --queue"
+        )
+        log.warning(message, extra={"facts": {"grace_s": grace_s, "needed_s": longest_s}})
+    app = create_app(agent, engine, options)
+    await serve_app(app, host=host, port=port, grace_s=longest_s if grace_s is None else grace_s)
 
 
 async def serve_app(app: Any, *, host: str, port: int, grace_s: float) -> None:
@@ -49,7 +57,7 @@ async def serve_app(app: Any, *, host: str, port: int, grace_s: float) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=int(grace_s),
+        timeout_graceful_shutdown=math.ceil(grace_s),
     )
     # bound here, so that a taken port is an error of ours and no exit of uvicorn's
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -70,7 +78,7 @@ async def serve_app(app: Any, *, host: str, port: int, grace_s: float) -> None:
     # uvicorn handles signals while it serves, and when it has shut down raises them once more for whoever did before:
     # that is for `stop`, which also hears one that comes too early.
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    log.info("listening", extra={"facts": {"host": host, "port": listening.getsockname()[1]}})
+    log.info("listening", extra={"facts": {"host": host, "port": listening.getsockname()[1], "grace_s": grace_s}})
     try:
         await server.serve([listening])
     finally:

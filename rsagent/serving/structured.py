@@ -49,13 +49,18 @@ def check_format(form: ResponseFormat | None, task: str) -> None:
         raise _refused(f"{unknown[0][:60]} must be a string, a number, a truth value or an enum")
 
 
+def is_text(form: ResponseFormat | None) -> bool:
+    """Whether the reply's content is the text itself."""
+    return form is None or form.type == "text"
+
+
 def shape(result: Caption | Answer, form: ResponseFormat | None) -> str:
     """What the reply's content is: the text, or JSON in the form that was asked for.
 
     Raises:
         Refusal: the answer is, for instance, no number where one is asked for.
     """
-    if form is None or form.type == "text":
+    if form is None or is_text(form):
         return result.text
     values = _values(result)
     if form.type == "json_object" or form.json_schema is None:

@@ -8,13 +8,14 @@ from these by rule, as in a conversation at the terminal.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rsagent.chat.antecedents import Asked
 from rsagent.chat.resolve import Resolved, resolve
+from rsagent.chat.which import find_pictures
 from rsagent.errors import ImageError, UserError
 from rsagent.graphs.text import clean, clean_question
 from rsagent.serving.protocol import ChatRequest, ImagePart, Message, RequestError
@@ -102,11 +103,17 @@ def read_turn(request: ChatRequest, engine: Engine, *, style: str, max_turns: in
         raise _refused("it is empty: send a picture, a question, or both", param)
     if not pictures:
         raise _refused("there is no picture: add an image_url part with a data: URI", param)
-    question, meant = None, len(pictures)
-    if not described and words and not _describes(words):
+    question: str | None = None
+    meant: tuple[int, ...] = (len(pictures),)
+    if not described and words and _describes(words):
+        meant = _named(words, len(pictures), param)
+    elif not described and words:
         asked = _complete(_question(words, param), request.messages[:last], len(pictures), param)
-        question, meant = asked.question, asked.pictures[0] if len(asked.pictures) == 1 else len(pictures)
-    picture, picture_param = pictures[meant - 1]
+        question, meant = asked.question, asked.pictures
+    if len(meant) != 1:
+        told = f"one picture a question, and this means {len(meant)}: ask about each by itself, as in 'the first picture'"
+        raise _refused(told, param, code="several_pictures")
+    picture, picture_param = pictures[meant[0] - 1]
     return Turn(picture, picture_param, question, param, style, experts)
 
 
@@ -150,10 +157,25 @@ def _complete(words: str, before: Sequence[Message], pictures: int, param: str) 
             with suppress(UserError):  # it named a picture that was not there, and so was refused
                 asked = resolve(said, history, max(seen, 1), max(seen, 1))
                 history.append(Asked(said, asked.question, asked.pictures))
-    if not history or len(words) > _LONGEST:
+    if (not history and pictures == 1) or len(words) > _LONGEST:
         return Resolved(words, (pictures,), rewritten=False)
-    try:
+    with _counting(param):
         return resolve(words, history, pictures, pictures)
+
+
+def _named(words: str, pictures: int, param: str) -> tuple[int, ...]:
+    """The pictures that a request for a description means: those that it names, else the last."""
+    if pictures == 1 or len(words) > _LONGEST:
+        return (pictures,)
+    with _counting(param):
+        return find_pictures(words, pictures, pictures, explicit_before=False).pictures or (pictures,)
+
+
+@contextmanager
+def _counting(param: str) -> Generator[None]:
+    """Refuse a picture that is named and not there."""
+    try:
+        yield
     except UserError as error:
         told = str(error).partition(":")[0]  # what follows are commands of a terminal
         raise _refused(f"{told}: it counts pictures from 1", param) from error

@@ -7,6 +7,7 @@ application; `rsagent.serving.run` runs it.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
@@ -22,9 +23,10 @@ from rsagent import __version__
 from rsagent.errors import EngineError, ImageError, RSAgentError, UserError
 from rsagent.serving.admission import Admission, Keys
 from rsagent.serving.gate import Gate, Metrics
+from rsagent.serving.live import Live
 from rsagent.serving.protocol import ChatRequest, RequestError, ResponseFormat, parse_request
 from rsagent.serving.replies import Reply, sse
-from rsagent.serving.structured import Refusal, check_format, shape
+from rsagent.serving.structured import Refusal, check_format, is_text, shape
 from rsagent.serving.turn import Turn, model_names, read_picture, read_turn
 from rsagent.sources import SourcePolicy
 
@@ -59,6 +61,10 @@ class Limits:
     queue: int = 64
     upload_s: float = 30.0
     turn_s: float = 120.0
+
+    def longest_s(self) -> float:
+        """Seconds in which the last of a full queue has its answer: its upload, the turns before it, its own."""
+        return self.upload_s + self.turn_s * math.ceil((self.running + self.queue) / self.running)
 
 
 @dataclass(frozen=True)
@@ -161,22 +167,30 @@ class _House:
     async def _stream(
         self, chat: ChatRequest, turn: Turn, picture: bytes, reply: Reply, request: Request
     ) -> AsyncGenerator[str]:
-        """The reply as server-sent events; a comment tells, while experts work, that the connection lives."""
+        """The reply as server-sent events: final words as they come, the others when the result is there.
+
+        A comment tells, while experts work, that the connection lives.
+        """
         yield reply.event({"role": "assistant", "content": ""})
         try:
             async with self.admission.place(), asyncio.timeout(self.options.limits.turn_s):
                 events = self.agent.stream(
                     picture, turn.question, style=turn.style, experts=turn.experts, max_tokens=chat.most_tokens()
                 )
+                live = Live(turn, self.engine) if is_text(chat.response_format) else None
                 with _refusals(turn):
                     async with aclosing(events):
                         async for item in events:
                             if isinstance(item, dict):
+                                if live is not None and (words := live.hear(item)):
+                                    yield reply.event({"content": words})
                                 if item["type"] == "report":
                                     yield f": {item['expert']} is done\n\n"
                                 continue
                             self._note(request, item)
                             content, refusal = _shaped(item, chat.response_format)
+                            if live is not None and content is not None:
+                                content = live.rest(content)
                             usage = chat.stream_options is not None and chat.stream_options.include_usage
                             for chunk in reply.chunks(item, content, refusal, with_usage=usage):
                                 yield chunk

@@ -38,6 +38,7 @@ class Upstream:
 
     def __init__(self) -> None:
         self.faults: dict[str, str] = {}
+        self.said: dict[str, str] = {}
         self.plan: Any = PLAN
         self.caption = "Three boats lie along the quay of a harbour."
         self.calls: list[tuple[str, dict[str, Any]]] = []
@@ -64,7 +65,11 @@ class Upstream:
     async def answer(self, stage: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         fault = self.faults.get(stage, "")
         if fault.isdecimal() or fault == "context":
-            said = {"401": f"Incorrect API key provided: {KEY}", "context": "This model's maximum context length is 4096"}
+            said = {
+                "401": f"Incorrect API key provided: {KEY}",
+                "context": "This model's maximum context length is 4096",
+                **self.said,
+            }
             status = 400 if fault == "context" else int(fault)
             error = {"error": {"message": said.get(fault, f"went wrong \x1b[31m with {KEY}"), "type": "x", "code": None}}
             send(writer, json.dumps(error), status)
@@ -313,6 +318,15 @@ async def test_a_composer_that_adds_something_is_asked_again_and_then_not_believ
     assert "lighthouse" not in caption.text and caption.missing == ["composer"]
     composed = [body for stage, body in upstream.calls if stage == "composer"]
     assert len(composed) == 3 and "lighthouse" in json.dumps(composed[1]["messages"][-1])
+
+
+async def test_what_a_server_says_is_kept_where_there_is_no_key(upstream, engine, picture, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    upstream.faults["expert"] = "422"
+    upstream.said["422"] = "none of the models fits"
+    with pytest.raises(AllExpertsFailed, match="none of the models fits"):
+        async with RSAgent(engine(router="rules", api_key=None)) as agent:
+            await agent.caption(picture)
 
 
 async def test_tls_that_is_none_is_one_clear_error(upstream, engine, picture):

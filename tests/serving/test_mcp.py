@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp import Client, StdioServerParameters
+from mcp import Client, MCPError, StdioServerParameters
 from PIL import Image
 
 from rsagent import Answer, Caption
@@ -102,6 +102,10 @@ async def test_over_streamable_http(picture: str, tmp_path: Path) -> None:
             result = await client.call_tool("describe_image", {"image": "port.png"})
             assert result.structured_content["theme"] == "This is a scripted scene."
             assert "outside the root" in words(await client.call_tool("describe_image", {"image": "/etc/passwd"}))
+        async with Client(f"http://127.0.0.1:{port}/mcp") as other:  # what the first one asked is not for it to read
+            assert (await other.list_resources()).resources == []
+            with pytest.raises(MCPError):
+                await other.read_resource(TRACE)
     finally:
         process.terminate()
         assert await process.wait() == 0

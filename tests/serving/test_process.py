@@ -76,6 +76,25 @@ async def test_sigterm_under_load_answers_all_that_was_accepted(serving: Serving
     assert "Traceback" not in serving.log and '"stopped"' in serving.log
 
 
+async def test_a_slow_engine_and_a_full_queue_are_waited_for(tmp_path: Path, ask: Any) -> None:
+    server = Serving(tmp_path, "--running", "1", "--queue", "7", "--turn-timeout", "20")
+    assert re.search(r'"grace_s": 190\.0', server.log) and "given up" not in server.log  # 30 to upload, 8 turns of 20
+    async with httpx2.AsyncClient(base_url=server.url, timeout=240) as client:
+        posts = [asyncio.create_task(client.post("/v1/chat/completions", json=ask("Describe"))) for _ in range(8)]
+        while "rsagent_waiting 7.0" not in (await client.get("/metrics")).text:
+            assert not all(post.done() for post in posts)
+            await asyncio.sleep(0.01)
+        stopping = asyncio.create_task(asyncio.to_thread(server.stop))
+        assert [reply.status_code for reply in await asyncio.gather(*posts)] == [200] * 8
+        assert await stopping == 0
+
+
+def test_a_grace_that_is_too_short_is_warned_of(tmp_path: Path) -> None:
+    server = Serving(tmp_path, "--grace", "5")
+    assert server.stop() == 0
+    assert '"needed_s": 630.0' in server.log and "longer --grace" in server.log
+
+
 def test_the_llm_command(serving: Serving, tmp_path: Path) -> None:
     Image.new("RGB", (24, 16), (10, 80, 120)).save(tmp_path / "port.png")
     (tmp_path / "extra-openai-models.yaml").write_text(
