@@ -102,6 +102,10 @@ def test_a_limit_is_told(tmp_path: Path) -> None:
     assert "LIMITED to 3 of 10 images" in note_of("rsvqa-lr", tmp_path, limit=3)
     assert "LIMITED" not in note_of("rsvqa-lr", tmp_path, limit=10)
     assert "LIMITED" not in note_of("rsvqa-lr", tmp_path)
+
+
+@pytest.mark.slow
+def test_a_limit_of_rendered_scenes_is_told() -> None:
     assert "LIMITED to 2 of " in open_set("scenes-questions", None, "val", limit=2).note
 
 
