@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
+import time
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import Trainer, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rsagent.errors import EngineError
 from rsagent.training.recipe import StageRecipe
+
+METRICS = "metrics.jsonl"
+_log = logging.getLogger(__name__)
 
 
 def stage_arguments(settings: StageRecipe, folder: Path, *, seed: int, save_steps: int) -> TrainingArguments:
@@ -63,6 +69,8 @@ class StageTrainer(Trainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.remove_callback(PrinterCallback)  # it prints on stdout, where results belong
+        self.add_callback(_Metrics())
         self.model_accepts_loss_kwargs = False  # so that a batch in several passes gives the mean of their losses
 
     @property
@@ -134,6 +142,47 @@ class StageTrainer(Trainer):
         if not whole:
             return "no checkpoint of this stage was kept yet"
         return f"the last good checkpoint is {max(whole, key=lambda folder: folder.stat().st_mtime)}"
+
+
+class _Metrics(TrainerCallback):
+    """A line of progress for whoever waits, and the same in `metrics.jsonl` in the stage's folder, once a step."""
+
+    _began = 0.0
+    _first = 0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._began, self._first = time.monotonic(), state.global_step
+        file = Path(str(args.output_dir)) / METRICS
+        if file.exists() and state.is_world_process_zero:  # what came after the checkpoint is done again
+            lines = [line for line in file.read_text("utf-8").splitlines() if _step(line) <= state.global_step]
+            file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not state.is_world_process_zero or not logs or "loss" not in logs:
+            return
+        folder = Path(str(args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+        done = state.global_step - self._first
+        left = (time.monotonic() - self._began) / max(done, 1) * (state.max_steps - state.global_step)
+        said = ", ".join(f"{name} {value}" for name, value in logs.items() if name not in ("epoch", "learning_rate"))
+        _log.info("%s: step %d of %d, %s; %.0f min to go", folder.name, state.global_step, state.max_steps, said, left / 60)
+
+
+def _step(line: str) -> float:
+    """The step of a line of metrics; a kill may have cut the last one short, and it counts as after everything."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
 
 
 def _is_disk(error: RuntimeError) -> bool:

@@ -400,3 +400,9 @@ def test_a_start_of_other_sizes_is_refused(recipe: Recipe, was: Path, tmp_path: 
     later = recipe.model_copy(update={"start": str(was), "encoder": None, "network": wider})
     with pytest.raises(UserError, match="other sizes than its start"):
         stages.start_of(later, tmp_path)
+
+
+def test_what_was_logged_lies_beside_the_stage_once_a_step(finished: Path, capsys: pytest.CaptureFixture[str]):
+    lines = [json.loads(line) for line in (finished / "stage1" / "metrics.jsonl").read_text("utf-8").splitlines()]
+    assert lines and all({"step", "loss", "learning_rate"} <= line.keys() for line in lines)
+    assert [line["step"] for line in lines] == sorted({line["step"] for line in lines})
