@@ -43,7 +43,7 @@ def stage_arguments(settings: StageRecipe, folder: Path, *, seed: int, save_step
         max_grad_norm=1.0,
         bf16=True,
         use_cpu=not torch.cuda.is_available(),
-        logging_steps=20,
+        logging_steps=max(1, min(20, steps // 10)),
         save_steps=save_steps,
         save_total_limit=1,
         save_only_model=False,
