@@ -48,13 +48,13 @@ default-model: $(VENV)/.installed-dev  ## train the default checkpoint from the 
 	$(BIN)/python scripts/evaluate_default.py --checkpoint runs/tiny-3/checkpoint --runs runs/tiny-3/evaluation
 
 evaluate: $(VENV)/.installed-dev  ## the quality table of the default checkpoint (needs RSAGENT_DATA)
-	$(BIN)/python scripts/evaluate_default.py
+	$(BIN)/python scripts/evaluate_default.py --only encoder --only captions --only questions --only scenes --page docs/results/default.md
 
 evaluator: $(VENV)/.installed-dev  ## what the evaluator itself is worth
 	$(BIN)/python scripts/measure_evaluation.py
 
 speed: $(VENV)/.installed-dev  ## the latency table of the default checkpoint
-	$(BIN)/python scripts/measure_speed.py
+	$(BIN)/python scripts/evaluate_default.py --only speed --page docs/results/speed.md
 
 wheel-check: $(VENV)/.installed-dev  ## build the wheel, install it elsewhere, caption a picture with it
 	$(BIN)/python scripts/wheel_check.py

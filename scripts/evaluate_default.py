@@ -22,16 +22,18 @@ from rsagent import RSAgent
 from rsagent.engines.base import Engine
 from rsagent.errors import RSAgentError
 from rsagent.evaluation.caption_floors import Seen
+from rsagent.evaluation.provenance import provenance
 from rsagent.evaluation.published.records import data_root
 from rsagent.evaluation.readout import Encoder, load_encoder
+from rsagent.evaluation.report import write_tables
 from rsagent.evaluation.run import Run, open_single, say
 from rsagent.evaluation.run_captions import CaptionSet, caption_sets, run_captions, see
 from rsagent.evaluation.run_encoder import run_encoder
 from rsagent.evaluation.run_questions import run_questions
 from rsagent.evaluation.run_scenes import run_scenes
 from rsagent.evaluation.run_speed import run_speed
-from rsagent.evaluation.table import Table, below_floor, print_table, to_json, to_markdown
-from rsagent.model.checkpoint import EMBEDDED
+from rsagent.evaluation.table import Table, below_floor, print_table, to_json
+from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest, read_config
 from rsagent.prompts import load_prompts
 
 PATIENCE_S = 600.0
@@ -103,7 +105,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--best", action="store_true", help="the slower, better decoding")
     parser.add_argument("--meteor", action="store_true", help="METEOR too (needs 2 GB of memory)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write a page there, such as docs/results/default.md")
     chosen = parser.parse_args()
     if chosen.limit is not None and chosen.limit < 2:
         parser.error("--limit must be 2 or more")
@@ -120,14 +122,29 @@ def main() -> int:
     except RSAgentError as error:
         say(str(error))
         return error.exit_code
+    missed = [f"below its floor: {line}" for line in below_floor(tables)]
     if chosen.json:
         write(chosen.json, to_json(tables))
-    if chosen.markdown:
-        write(chosen.markdown, to_markdown(tables))
-    missed = below_floor(tables)
+    if chosen.page:
+        write_tables(
+            chosen.page, f"The checkpoint {read_config(run.checkpoint).name}: {', '.join(parts)}", head(run, missed), tables
+        )
     for line in missed:
-        say(f"below its floor: {line}")
+        say(line)
     return 1 if missed else 0
+
+
+def head(run: Run, missed: list[str]) -> str:
+    """What stands above the tables of a page: where they come from, and every floor that is missed."""
+    now = provenance()
+    versions = ", ".join(f"{name} {version}" for name, version in now["packages"].items())
+    floors = "".join(f"- {line}\n" for line in missed) or "Every floor that is asked for is met.\n"
+    return (
+        f"Printed by `python scripts/evaluate_default.py`; checkpoint {checkpoint_digest(run.checkpoint)[:12]}, "
+        f"{'beams' if run.best else 'default decoding'}, seed {run.seed}. Intervals: 95 %, bootstrap over images.\n"
+        f"Revision {now['revision'] or 'unknown'}; {now['time']}; Python {now['python']}, {now['platform']}; {versions}.\n\n"
+        f"{floors}"
+    )
 
 
 if __name__ == "__main__":

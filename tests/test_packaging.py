@@ -42,7 +42,7 @@ def test_help_takes_little_time_and_loads_nothing_heavy():
     seconds, loaded = json.loads(outcome.splitlines()[-1])
     assert "Usage: rsagent" in outcome
     assert not set(HEAVY) & set(loaded)
-    assert seconds < 0.6  # 0.1 on a quiet machine; the floor of 0.3 is measured by scripts/measure_speed.py
+    assert seconds < 0.6  # 0.1 on a quiet machine; the floor of 0.3 is measured by make speed
 
 
 def test_every_folder_with_python_in_it_is_listed():

@@ -95,7 +95,7 @@ def _label(run: RunFolder, *, several: bool) -> str:
     config = run.config
     parts = [f"{config['dataset']} {config['split']}"]
     parts += ["stage I's one LLM"] if config.get("single") else []
-    parts += ["beams"] if config.get("decoding") == "beams" else []
+    parts += ["beams"] if str(config.get("decoding")).endswith("beams") else []
     parts += [str(config.get("model"))] if several else []
     return ", ".join(parts)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had the soft prompt behind F_VLM
 ExpertName = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]{0,31}$")]
 """Names a folder and a PEFT adapter, so it is short and holds neither slashes nor dots."""
 
