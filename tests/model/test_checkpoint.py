@@ -247,7 +247,7 @@ def test_a_pipe_in_the_place_of_a_file_does_not_hang(folder: Path):
     assert "config.json" in fault(folder)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, [1]])
+@pytest.mark.parametrize("version", [0, 1, 3, "2", None, [2]])
 def test_another_format_version(folder: Path, version: object):
     edit(folder / "config.json", lambda config: config.update(format=version))
     assert "format version" in fault(folder)
