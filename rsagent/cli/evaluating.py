@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsagent.cli.console import say
-from rsagent.errors import UserError
 
 if TYPE_CHECKING:
     from rsagent.engines.ablation import Others, RouterArm
@@ -92,10 +91,10 @@ class Evaluation:
         return folder, done
 
     async def run_folder(self, out: Path | None = None) -> RunFolder:
-        """The run, whole: as it lies there, else conducted now.
+        """The run: as it lies there where it is whole, else conducted now. What is partial in it is named.
 
         Raises:
-            UserError: as `conduct`, or items have no full answer.
+            UserError: as `conduct`.
         """
         from rsagent.evaluation.run_folder import RunFolder
 
@@ -107,7 +106,7 @@ class Evaluation:
                 return run
         folder, done = await self.conduct(path)
         if not done.complete:
-            raise UserError(f"{path}: some items have no full answer; the same command asks for them again")
+            say(f"{path}: partial: some items have no full answer; the same command asks for them again")
         return folder
 
     def name(self) -> str:

@@ -59,43 +59,48 @@ def paired_table(title: str, arms: Sequence[Arm], *, reference: str = "own", asp
         seed: of the bootstrap and the test.
 
     Raises:
-        UserError: runs of different sets, or nothing that both runs of a pair have answered.
+        UserError: runs of different sets, or of fewer than two answers.
         MissingExtra: captions, and the extra `eval` is not installed.
     """
-    known: dict[tuple[str, tuple[str, ...]], dict[str, Scores]] = {}
+    runs = [run for arm in arms for pair in arm.pairs for run in pair]
+    items = _items(runs)
+    known = {str(run.path): _scored(run, items, aspects) for run in {str(run.path): run for run in runs}.values()}
     rows: list[Row] = []
     for arm in arms:
-        seeds = [_pair(ours, theirs, aspects, known) for ours, theirs in arm.pairs]
+        seeds = [(known[str(ours.path)], known[str(theirs.path)]) for ours, theirs in arm.pairs]
         shared = [name for name in seeds[0][0] if all(name in side for pair in seeds for side in pair)]
         rows += [
             _row(f"{arm.name}: {name}", [(own[name], other[name]) for own, other in seeds], reference, seed) for name in shared
         ]
     columns = [Column(reference), Column(ARM), Column(DIFFERENCE), Column(P, digits=4)]
-    return Table(title, columns, rows, NOTE.format(reference=reference))
+    silent = sum(len(items) - len(run.predictions()) for run in {str(run.path): run for run in runs}.values())
+    partial = f"PARTIAL: {silent} items without a full answer count as nothing said. " if silent else ""
+    return Table(title, columns, rows, partial + NOTE.format(reference=reference))
 
 
-def _pair(
-    ours: RunFolder, theirs: RunFolder, aspects: bool, known: dict[tuple[str, tuple[str, ...]], dict[str, Scores]]
-) -> tuple[dict[str, Scores], dict[str, Scores]]:
-    """The scores of a reference and of an arm on the items that both have answered."""
-    for name in SAME:
-        if ours.config.get(name) != theirs.config.get(name):
-            raise UserError(
-                f"{theirs.path} has {name} {theirs.config.get(name)}, {ours.path} has {ours.config.get(name)}: "
-                "compare runs on one set"
-            )
-    kept = ours.predictions(), theirs.predictions()
-    keys = tuple(str(record["id"]) for record in kept[0] if record["id"] in kept[1])
-    if len(keys) < 2:
-        raise UserError(f"{theirs.path}: fewer than two items are answered there and in {ours.path}: let the runs go on first")
+def _items(runs: Sequence[RunFolder]) -> dict[str, dict[str, Any]]:
+    """Every item that some run has answered: its image, question and truths.
 
-    def scored(run: RunFolder, records: Sequence[dict[str, Any]]) -> dict[str, Scores]:
-        place = (str(run.path), keys)
-        if place not in known:
-            known[place] = item_scores(records, aspects)
-        return known[place]
+    Raises:
+        UserError: the runs are of different sets, or fewer than two items are answered.
+    """
+    items: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        for name in SAME:
+            ours, theirs = runs[0].config.get(name), run.config.get(name)
+            if ours != theirs:
+                raise UserError(f"{run.path} has {name} {theirs}, {runs[0].path} has {ours}: compare runs on one set")
+        items |= {str(record["id"]): record for record in run.predictions()}
+    if runs and len(items) < 2:
+        raise UserError(f"{runs[0].path}: fewer than two items are answered: let the runs go on first")
+    return items
 
-    return tuple(scored(run, [of[key] for key in keys]) for run, of in zip((ours, theirs), kept, strict=True))  # type: ignore[return-value]
+
+def _scored(run: RunFolder, items: Mapping[str, dict[str, Any]], aspects: bool) -> dict[str, Scores]:
+    """A run's scores on all items; what it never answered counts as nothing said."""
+    said = run.predictions()
+    silent = {"text": "", "experts": []}
+    return item_scores([said[key] if key in said else {**record, **silent} for key, record in items.items()], aspects)
 
 
 def item_scores(records: Sequence[Mapping[str, Any]], aspects: bool) -> dict[str, Scores]:

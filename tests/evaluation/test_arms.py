@@ -79,3 +79,11 @@ def test_captions_are_scored_whole_and_by_expert(tmp_path):
     assert found["swapped: caption, CIDEr"].figures[DIFFERENCE].value < 0
     assert found["swapped: theme expert, CIDEr"].figures[DIFFERENCE].value == 0
     assert found["swapped: relation expert, CIDEr"].figures[DIFFERENCE].value < 0
+
+
+def test_what_an_arm_never_answered_counts_as_nothing_said(tmp_path, own):
+    short = run(tmp_path / "short", lambda kind, image: True, images=30)
+    table = paired_table("t", [Arm("short", [(own, short)])])
+    assert table.note.startswith("PARTIAL: 20 items without a full answer count as nothing said.")
+    figure = rows(table)["short: all, strict"].figures[DIFFERENCE]
+    assert (figure.value, figure.n) == (pytest.approx(-0.25), 80)

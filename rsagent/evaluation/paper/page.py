@@ -43,7 +43,10 @@ def paper_tables(table: PaperTable, found: Sequence[OnSet], missing: Sequence[st
     number = f"Table {table.number}, {printed.title}"
     if not found:
         return [Table(f"{number}: no set is at hand", [Column(PRINTED)], _published_rows(printed, ()), f"PARTIAL: {note}")]
+    runs = [run for on in found for run in (*([on.plain] if on.plain else []), *(run for of in on.arms.values() for run in of))]
+    lacking = [run.name for run in runs if not run.complete]
     partial = "PARTIAL: not every set is at hand. " if missing else ""
+    partial += f"PARTIAL: some items of {len(lacking)} runs have no full answer. " if lacking else ""
     tables: list[Table] = []
     for on in found:
         build = _by_arm if table.reference else _by_system
