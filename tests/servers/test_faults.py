@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from rsagent.cli.main import app
 from rsagent.engines.sglang import packed
 from rsagent.errors import EngineError
-from rsagent.model.checkpoint import EMBEDDED
+from rsagent.model.checkpoint import EMBEDDED, read_config
 from rsagent.serving.sglang.http import ask
 from tests.servers.clients import connect, first_prompt, good_body, listen, wait_until_idle
 
@@ -161,4 +161,4 @@ def test_the_printed_command_is_one_that_the_servers_parser_accepts(server_pytho
     outcome = subprocess.run(
         [server_python, "-c", parse], input=printed, env=environment, capture_output=True, text=True, check=False
     )
-    assert outcome.stdout.split()[-2:] == ["tiny", "5"], outcome.stderr[-2000:]
+    assert outcome.stdout.split()[-2:] == [read_config(EMBEDDED).name, "5"], outcome.stderr[-2000:]
