@@ -124,7 +124,7 @@ def train_captions(chosen: EvaluationSet) -> frozenset[str]:
 
 
 def _record(item: Item, reply: Reply, known: frozenset[str]) -> dict[str, object]:
-    told = {
+    told: dict[str, object] = {
         "image": item.image,
         "file": str(item.file) if item.file is not None else None,
         "type": item.type,
