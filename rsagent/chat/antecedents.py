@@ -8,16 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rsagent.chat.phrases import COLOURS, SIZES, Noun, may_begin, nouns, pluralise, singularise, with_article
+from rsagent.chat.typed import without_fillers
 
 if TYPE_CHECKING:
     from rsagent.chat.records import Turn
 
-_LEADING = re.compile(
-    r"^(?:and|ok|okay|hm+|well|so|no|yes|but|or|now|please|then|also|actually|right|sorry|thanks|great|good|i see|"
-    r"let me see|tell me|by the way|wait|oh|uh|er|alright|fine|cool|nice)\b(?:\s*[,.;:!-]+\s*|\s+)(?=\S)",
-    re.I,
-)
-_TRAILING = re.compile(r"[\s,]+(?:then|too|as well|also|by the way|please|though|now|instead)\s*(?=[?.!]*$)", re.I)
 # "it" that stands for nothing, or for the picture as a whole.
 _EXPLETIVE = re.compile(
     r"\b(?:season|time of (?:year|day)|weather|type of image|kind of image)\b.*\bit\b|"
@@ -46,15 +41,6 @@ def asked_of(turn: Turn) -> Asked:
         return Asked(turn.said, turn.question, tuple(turn.pictures))
     told = " ".join(reply.said.get("object", reply.text) for reply in turn.replies)
     return Asked("", told, tuple(turn.pictures), told=True)
-
-
-def without_fillers(text: str) -> str:
-    """`text` without the words by which people begin and end a follow-up."""
-    before = None
-    while before != text:
-        before = text
-        text = _TRAILING.sub("", _LEADING.sub("", text, count=1)).strip()
-    return text
 
 
 def fill_ones(core: str, history: Sequence[Asked]) -> str:

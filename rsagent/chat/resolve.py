@@ -10,8 +10,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rsagent.chat.antecedents import Asked, by_role, fill_ones, fill_pronouns, newest_of, topic_of, without_fillers
+from rsagent.chat.antecedents import Asked, by_role, fill_ones, fill_pronouns, newest_of, topic_of
 from rsagent.chat.phrases import COLOURS, SIDES, SIZES, Noun, nouns, pluralise, singularise, with_article
+from rsagent.chat.typed import spelled, uncontracted, without_courtesy, without_fillers
 from rsagent.chat.which import Reference, find_pictures
 
 
