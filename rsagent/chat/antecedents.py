@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rsagent.chat.phrases import COLOURS, SIZES, Noun, may_begin, nouns, pluralise, singularise, with_article
+from rsagent.chat.phrases import COLOURS, SIDES, SIZES, Noun, may_begin, nouns, pluralise, singularise, with_article
 from rsagent.chat.typed import without_fillers
 
 if TYPE_CHECKING:
@@ -19,6 +19,13 @@ _EXPLETIVE = re.compile(
     r"\bis it (?:true|possible|likely|cold|warm|hot|snowing|cloudy|winter|summer|autumn|spring|day|night|an?\b|"
     r"in (?:colou?r|gr[ae]y))",
     re.I,
+)
+
+
+# "Is that above the trees?", "is this red?"; "is that a house?" points at something.
+_POINTING = (
+    r"(?<=\bis )that\b(?= (?:(?:also|still|really|on|in|at|near|next|close|to|left|right|bigger|larger|smaller|taller|longer)\b|"
+    rf"(?:{'|'.join(sorted(SIDES))})\b|(?:{'|'.join(sorted(COLOURS | SIZES))})\b))"
 )
 
 
@@ -63,14 +70,27 @@ def fill_ones(core: str, history: Sequence[Asked]) -> str:
             else f"{match[1]} {with_article(singularise(noun.head))}"
         )
 
+    core = re.sub(r"\b(?:that|this) one\b(?=[\s?.!,]*$| (?:is|in|on)\b)", "it", core, flags=re.I)
     core = re.sub(r"\b(the )?((?:\w+ )?)(ones?)\b", fill, core, flags=re.I)
     return re.sub(
         r"\b((?:is|are) there|(?:do|can) you see) (any|one)\b"
-        r"(?= (?:to|on|in|at|near|above|below|left|right|beside|under)\b|[\s?.!]*$)",
+        r"(?= (?:to|on|in|at|near|next|close|around|above|below|left|right|beside|behind|between|under|over|with|of)\b|[\s?.!]*$)",
         some,
         core,
         flags=re.I,
     )
+
+
+def fill_order(core: str, history: Sequence[Asked]) -> str:
+    """`core` with what "the former" and "the latter" stand for: the things of the last question that named two."""
+    if not re.search(r"\bthe (?:former|latter)\b", core, re.I):
+        return core
+    for asked in reversed(history):
+        pair = list(dict.fromkeys(noun.words for noun in nouns(asked.question)))
+        if len(pair) > 1:
+            core = re.sub(r"\bthe former\b(?: ones?\b)?", f"the {pair[0]}", core, flags=re.I)
+            return re.sub(r"\bthe latter\b(?: ones?\b)?", f"the {pair[-1]}", core, flags=re.I)
+    return core
 
 
 def fill_pronouns(core: str, history: Sequence[Asked]) -> str:
@@ -93,7 +113,7 @@ def fill_pronouns(core: str, history: Sequence[Asked]) -> str:
         phrase = noun.the(plural)
         return f"{phrase}'{'' if phrase.endswith('s') else 's'}" if word in ("its", "their") else phrase
 
-    pattern = r"\b(?:it|they|them|its|their|those|these)\b|\bthat\b(?=[\s?.!]*$| (?:is|are)\b)"
+    pattern = r"\b(?:it|they|them|its|their|those|these)\b|\bthat\b(?=[\s?.!]*$| (?:is|are)\b)|" + _POINTING
     many = re.sub(r"\bhow many of (?:them|those|these)\b", lambda _: _how_many(history, own), core, flags=re.I)
     if many != core:
         return many

@@ -79,6 +79,7 @@ def nouns(question: str, bare: bool = False) -> list[Noun]:
         opens = opens or (word == "of" and position and tokens[position - 1][0] in ("number", "count"))
         opens = opens or (word == "there" and position and tokens[position - 1][0] in ("are", "is"))
         opens = opens or (word in ("color", "colour") and position and tokens[position - 1][0] in ("what", "which"))
+        opens = opens or word in ("more", "fewer", "than") or (word == "as" and "as many" in question[: tokens[position][1]])
         if bare and not opens and position == 0 and word not in _STOPS:
             position -= 1  # the run begins with this word
         elif not opens:
