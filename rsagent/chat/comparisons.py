@@ -65,6 +65,8 @@ def comparison(core: str, history: Sequence[Asked]) -> str | None:
 def _than(match: re.Match[str], history: Sequence[Asked]) -> str | None:
     how, than, number = match["how"].lower(), match["than"], match["number"]
     amount = how in ("at least", "exactly", "only")
+    if how == "only" and number and number.lower() in ("1", "one"):
+        return None
     if amount != bool(number) or (not amount and bool(than) == (how in ("many", "lots", "a lot", "several"))):
         return None
     counted = than and re.fullmatch(_NUMBER, than, re.I)
@@ -120,7 +122,7 @@ def _verb(noun: Noun) -> str:
 def share(core: str, history: Sequence[Asked]) -> str | None:
     """Such as "all blue?", "any of them red?", "both on the left?": what part of the things is so."""
     match = _SHARE.match(core)
-    if match is None or (match["free"] and not match["of"]) or has_verb(match["what"]):
+    if match is None or (match["of"] if match["verb"] else match["free"] and not match["of"]) or has_verb(match["what"]):
         return None
     word, what = match["share"].lower(), match["what"]
     if not match["of"] and word in ("any", "some", "one", "each", "none") and not (match["verb"] and match["adjective"]):

@@ -8,26 +8,25 @@ from collections.abc import Sequence
 from rsagent.chat.antecedents import Asked, newest_of, topic_of
 from rsagent.chat.comparisons import comparison, place, share
 from rsagent.chat.exchange import ABOUT, bare_of, exchange, has_verb, last_question
-from rsagent.chat.phrases import COLOURS, SIDES, SIZES, Noun, nouns, pluralise
+from rsagent.chat.phrases import COLOURS, SIDES, Noun, nouns, pluralise
 
 _SIDE = "|".join(sorted(SIDES, key=len, reverse=True))
 _SIDE_ALONE = re.compile(
-    rf"^(?:is it |are they )?(?:(?P<full>{_SIDE})(?:\s+(?P<other>it|them|that|those|the .+?))?"
-    r"|(?:(?:to|on) )?(?:the )?(?P<short>left|right|above|below))(?:\s+side)?[\s?.!]*$",
+    rf"^(?:is it |are they )?(?:(?P<full>(?:{_SIDE})(?: or (?:{_SIDE}))?)(?:\s+(?P<other>it|them|that|those|the .+?))?"
+    r"|(?:(?:to|on) )?(?:the )?(?P<short>(?:left|right)(?: or (?:left|right))?|(?:above|below)(?: or (?:above|below))?))(?:\s+side)?[\s?.!]*$",
     re.I,
 )
 _RELATION = re.compile(rf"\b(?:{_SIDE})\b", re.I)
 _ATTRIBUTE = re.compile(
     r"^(?:(?:what|how) about |what is |what are |which |and |)(?:(?:its|their|the)\s+)?"
     r"(colou?rs?|position|location|place|number|count|total|direction|orientation|size|shape)"
-    r"(?: (?:of|do) (?:it|them|they|that(?: one)?|this(?: one)?|those(?: ones)?|these|(?P<of>the [^?.!,]+?)))?[\s?.!]*$",
+    r"(?: (?:of|do) (?:(?P<single>it|that(?: one)?|this(?: one)?)|them|they|those(?: ones)?|these|(?P<of>the [^?.!,]+?)))?[\s?.!]*$",
     re.I,
 )
 _OF_THEM = r"(?: (?:of )?(?:them|those|these|it|they))?"
-_IS_IT = r"(?: (?:is|are) (?:it|they|that|those|these|them))?"
 _BARE_WH = re.compile(
-    rf"^(?P<colour>(?:(?:in|of|with) )?(?:what|which) colou?rs?(?: exactly)?{_IS_IT})[\s?.!]*$|"
-    rf"^(?P<where>(?:and )?where(?:abouts)?(?: exactly| roughly)?{_IS_IT}(?: exactly| located)?|(?:on|in|at) (?:which|what) (?:place|position|spot))"
+    rf"^(?P<colour>(?:(?:in|of|with) )?(?:what|which) colou?rs?(?: exactly)?)[\s?.!]*$|"
+    rf"^(?P<where>(?:and )?where(?:abouts)?(?: exactly| roughly)?(?: exactly| located)?|(?:on|in|at) (?:which|what) (?:place|position|spot))"
     r"[\s?.!]*$|"
     rf"^(?P<many>(?:so )?how many(?: ones)?(?: exactly)?{_OF_THEM}(?: (?:are there|there|in total|altogether|in all|overall|exactly|roughly|here)){{0,2}}"
     rf"|what number|count{_OF_THEM.replace('(?: (?:of )?', '(?: ', 1)[:-1]} up|total|in total|what is the total)[\s?.!]*$|"
@@ -55,7 +54,7 @@ def side_ellipsis(core: str, history: Sequence[Asked]) -> str | None:
     relation = _RELATION.search(last)
     if match["full"]:
         side = match["full"].lower()
-    elif match["short"].lower() in ("left", "right"):
+    elif re.match("left|right", match["short"], re.I):
         short = match["short"].lower()
         side = (
             re.sub(r"\b(?:left|right)\b", short, relation[0])
@@ -94,6 +93,8 @@ def wh_ellipsis(core: str, history: Sequence[Asked]) -> str | None:
     if attribute and attribute["of"] and (not named or re.match(r"what(?:'s| is| are) ", core, re.I)):
         return None
     noun = named[0] if named else newest_of(history, plural=True) if recent else topic_of(history)
+    if noun is not None and attribute and attribute["single"] and not named:
+        noun = (topic_of(history, plural=False) or noun).bent(plural=False)
     if noun is None or (named and has_verb(attribute["of"] if attribute else "")):
         return None
     kind = (attribute[1].lower().rstrip("s") if attribute else "") or (asked.lastgroup if asked else "") or "many"

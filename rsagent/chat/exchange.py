@@ -156,6 +156,7 @@ _VERB = re.compile(
 
 
 def has_verb(text: str) -> bool:
+    """Whether `text` has a verb of its own, so that it is more than the name of a thing."""
     return bool(_VERB.search(text))
 
 
@@ -165,4 +166,5 @@ def last_question(history: Sequence[Asked]) -> str:
 
 
 def bare_of(thing: str) -> str:
+    """A thing without its article."""
     return re.sub(r"^(?:the|a|an|any|some|those|these|that) ", "", thing.strip(" ?.!,"), flags=re.I).casefold()

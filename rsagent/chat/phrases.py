@@ -31,7 +31,7 @@ _STOPS = frozenset(
     "lead leads cross crosses flow flows cover covers take takes occupy show shows see have take travel pass play live land "
     "grow parked moored too also then as well please now exactly really still all both each only just any some than "
     "larger smaller bigger taller longer north south east west out up down into onto contain contains if so about "
-    "describe ignore tell say look compare explain list name give find what's where's there's how's it's that's who's".split()
+    "describe ignore tell say look compare explain list name give find more fewer less what's where's there's how's it's that's who's".split()
 )
 _DETERMINERS = frozenset("the a an any some many few several these those that this no every".split()) | frozenset(
     "two three four five six seven eight nine ten".split()
@@ -52,8 +52,8 @@ class Noun:
 
     @property
     def head(self) -> str:
-        """The noun itself with what names its kind, without a colour: "red car" gives "car"."""
-        kept = [word for word in self.words.split() if word not in COLOURS]
+        """The noun itself with what names its kind, without a colour or "other": "red car" gives "car"."""
+        kept = [word for word in self.words.split() if word not in COLOURS and word != "other"]
         return " ".join(kept) or self.words
 
     def the(self, plural: bool | None = None) -> str:
@@ -61,6 +61,10 @@ class Noun:
         if plural is None or plural == self.plural:
             return f"the {self.words}"
         return f"the {pluralise(self.head) if plural else singularise(self.words)}"
+
+    def bent(self, plural: bool) -> Noun:
+        """The phrase in the number given."""
+        return self if plural == self.plural else Noun(self.the(plural).removeprefix("the "), plural, self.start, self.end)
 
 
 def nouns(question: str, bare: bool = False) -> list[Noun]:
@@ -92,8 +96,11 @@ def nouns(question: str, bare: bool = False) -> list[Noun]:
                 break
             if token[0] in COLOURS and any(word not in COLOURS | SIZES for word, _, _ in run):
                 break  # "are the cars red": what is said of them
-            run.append(token)
+            owner = re.fullmatch(r"(\w+)['’]s", token[0])
+            run.append((owner[1], token[1], token[2] - 2) if owner else token)
             position += 1
+            if owner:
+                break  # "the house's colour": the house
         position += 1
         noun = _noun(run)
         if noun is not None:

@@ -112,9 +112,10 @@ def _filled(core: str, history: Sequence[Asked]) -> str:
     if own:
         core = own
     elif not has_verb(re.sub(r"\s+(?:is|are)[\s?.!]*$", "", short)):
-        swapped = (exchange(short, last) if last else None) or existence(short)
-        return fill_pronouns(swapped, history) if swapped else core
-    return fill_pronouns(fill_ones(core, history), history)
+        thing = fill_pronouns(short, history) if re.search(r"\b(?:it|them)\b", short, re.I) else short
+        return (exchange(thing, last) if last else None) or existence(short) or core
+    filled = fill_pronouns(fill_ones(core, history), history)
+    return re.sub(r"(?<=\w) in it(?=[\s?.!]*$)", "", filled, flags=re.I)  # nothing else was named: it is the picture
 
 
 def _first_topic(core: str) -> str | None:

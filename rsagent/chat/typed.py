@@ -13,7 +13,7 @@ _SHORT = {
     "imgs": "images", "pix": "pictures", "smth": "something", "nr": "number", "num": "number", "prev": "previous",
     "ther": "there", "thier": "their", "nvm": "never mind", "btw": "by the way",
 }  # fmt: skip
-_SHORT_WORD = re.compile(rf"(?<![\w'’/#.-])(?:{'|'.join(sorted(_SHORT, key=len, reverse=True))})(?![\w'’/.-]|\.\w)", re.I)
+_SHORT_WORD = re.compile(rf"(?<![\w'’/#.-])(?:{'|'.join(sorted(_SHORT, key=len, reverse=True))})(?![\w'’/-]|\.\w)", re.I)
 # Words of questions that a slip of the fingers spoils: two letters changed places, or one of a long word left out.
 _OFTEN = (
     "how many what where which there they them their the and about any are colour color colours colors picture pictures "
