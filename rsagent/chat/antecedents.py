@@ -60,6 +60,10 @@ def fill_ones(core: str, history: Sequence[Asked]) -> str:
         head = singularise(noun.head) if match[3].lower() == "one" else pluralise(noun.head)
         return f"{match[1] or ''}{match[2]}{head}"
 
+    def others(match: re.Match[str]) -> str:
+        noun = topic_of(history)
+        return f"the other {pluralise(noun.head)}" if noun else match[0]
+
     def some(match: re.Match[str]) -> str:
         noun = topic_of(history)
         if noun is None:
@@ -71,6 +75,7 @@ def fill_ones(core: str, history: Sequence[Asked]) -> str:
         )
 
     core = re.sub(r"\b(?:that|this) one\b(?=[\s?.!,]*$| (?:is|in|on)\b)", "it", core, flags=re.I)
+    core = re.sub(r"\bthe (?:others|other ones|rest)\b(?! of)", others, core, flags=re.I)
     core = re.sub(r"\b(the )?((?:\w+ )?)(ones?)\b", fill, core, flags=re.I)
     return re.sub(
         r"\b((?:is|are) there|(?:do|can) you see) (any|one)\b"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rsagent.chat.antecedents import Asked, by_role, topic_of
 from rsagent.chat.exchange import ABOUT, bare_of, has_verb, last_question
-from rsagent.chat.phrases import COLOURS, SIZES, Noun, nouns, pluralise, singularise
+from rsagent.chat.phrases import COLOURS, SIZES, STATES, Noun, nouns, pluralise, singularise
 
 _NUMBER = r"(?:\d{1,3}|one|two|three|four|five|six|seven|eight|nine|ten|a dozen|a few)"
 _THAN = re.compile(
@@ -24,7 +24,7 @@ _GREATER = re.compile(
 _WHICH = re.compile(
     r"^which(?: one)?(?: of (?:them|these|those|both))? (?:is|are) (?P<how>\w+er|the \w+est|more \w+)[\s?.!]*$", re.I
 )
-_ADJECTIVE = "|".join(sorted(COLOURS | SIZES | set("round square empty full parked moving visible occupied moored".split())))
+_ADJECTIVE = "|".join(sorted(COLOURS | SIZES | STATES))
 _SHARE = re.compile(
     rf"^(?:(?P<verb>are|is) )?(?P<share>any|all|both|some|most|none|mostly|each|one)(?: (?P<of>of (?:them|those|these|it|they)))? "
     rf"(?P<what>(?:(?P<adjective>(?:{_ADJECTIVE})(?: (?:or|and) (?:{_ADJECTIVE}))?)|(?:in|on|at|near|above|below|next to|to the|the same|"
@@ -132,7 +132,7 @@ def share(core: str, history: Sequence[Asked]) -> str | None:
     noun = topic_of(history, plural=True)
     if noun is None:
         return None
-    things = noun.the(True)
+    things = f"the {pluralise(noun.head)}"
     if word in ("all", "both", "mostly"):
         return f"Are {things} {word} {what}?"
     return f"{'Is' if word in ('one', 'each') else 'Are'} {word} of {things} {what}?"

@@ -29,8 +29,12 @@ _BARE_WH = re.compile(
     rf"^(?P<where>(?:and )?where(?:abouts)?(?: exactly| roughly)?(?: exactly| located)?|(?:on|in|at) (?:which|what) (?:place|position|spot))"
     r"[\s?.!]*$|"
     rf"^(?P<many>(?:so )?how many(?: ones)?(?: exactly)?{_OF_THEM}(?: (?:are there|there|in total|altogether|in all|overall|exactly|roughly|here)){{0,2}}"
-    rf"|what number|count{_OF_THEM.replace('(?: (?:of )?', '(?: ', 1)[:-1]} up|total|in total|what is the total)[\s?.!]*$|"
+    rf"|what number|total|in total|what is the total)[\s?.!]*$|"
     r"^(?P<way>(?:in )?(?:which|what) (?:way|direction)|(?:from )?where to)[\s?.!]*$",
+    re.I,
+)
+_MANY_AT = re.compile(
+    rf"^how many((?: (?:in|on|at|near|close to|next to|around|between|with|{_SIDE})) [^?.!]+?| (?:{'|'.join(sorted(COLOURS))}))[\s?.!]*$",
     re.I,
 )
 _SIDE_OF = re.compile(
@@ -72,6 +76,8 @@ def side_ellipsis(core: str, history: Sequence[Asked]) -> str | None:
     subject = topic_of(history)
     if subject is None:
         return None
+    if re.match(r"is it |are they ", about, re.I):
+        subject = (topic_of(history, about[:1].lower() == "a") or subject).bent(about[:1].lower() == "a")
     verb = "Are" if subject.plural else "Is"
     if other.startswith("the "):
         return f"{verb} {subject.the()} {side} {other}?"
@@ -86,23 +92,36 @@ def wh_ellipsis(core: str, history: Sequence[Asked]) -> str | None:
     attribute = None if asked else _ATTRIBUTE.match(core)
     only = _ONLY_ONE.match(core)
     counted = re.match(r"^how many (?:of (?:them|those|these|it) )?(are|is|do|does|can|could|have)\b(.*)$", core, re.I)
-    if not (asked or attribute or only or counted):
+    placed = _MANY_AT.match(core)
+    if not (asked or attribute or only or counted or placed):
         return None
     recent = bool(counted and re.search(r"\bof (?:them|those|these)\b", core, re.I))
     named = nouns(attribute["of"]) if attribute and attribute["of"] else []
-    if attribute and attribute["of"] and (not named or re.match(r"what(?:'s| is| are) ", core, re.I)):
+    if (
+        attribute
+        and attribute["of"]
+        and (not named or re.match(r"what(?:'s| is| are) ", core, re.I) or has_verb(attribute["of"]))
+    ):
         return None
     noun = named[0] if named else newest_of(history, plural=True) if recent else topic_of(history)
-    if noun is not None and attribute and attribute["single"] and not named:
-        noun = (topic_of(history, plural=False) or noun).bent(plural=False)
-    if noun is None or (named and has_verb(attribute["of"] if attribute else "")):
+    if noun is None:
         return None
-    kind = (attribute[1].lower().rstrip("s") if attribute else "") or (asked.lastgroup if asked else "") or "many"
-    verb = "are" if noun.plural else "is"
+    if attribute and attribute["single"] and not named:
+        noun = (topic_of(history, plural=False) or noun).bent(plural=False)
+    if placed:
+        where = placed[1].lower().strip()
+        return f"How many {pluralise(noun.head)} are {where if where in COLOURS else f'there {where}'}?"
     if counted and not (asked or attribute or only):
         if re.match(r"\s*(?:there\s*)?[?.!]*$", counted[2]) and counted[1].lower() in ("are", "is"):
             return f"How many {pluralise(noun.head)} are there?"
         return f"How many {pluralise(noun.head)} {counted[1]}{counted[2]}"
+    kind = (attribute[1].lower().rstrip("s") if attribute else "") or (asked.lastgroup if asked else "") or "many"
+    return _asked_of(noun, kind, last_question(history))
+
+
+def _asked_of(noun: Noun, kind: str, last: str) -> str:
+    """The question for the colour, place, direction, size or number of a thing."""
+    verb = "are" if noun.plural else "is"
     if kind in ("colour", "color"):
         return f"What color {verb} {noun.the()}?"
     if kind in ("where", "position", "location", "place"):
@@ -111,7 +130,7 @@ def wh_ellipsis(core: str, history: Sequence[Asked]) -> str | None:
         return f"In which direction {'do' if noun.plural else 'does'} {noun.the()} run?"
     if kind in ("size", "shape"):
         return f"What is the {kind} of {noun.the()}?"
-    return f"How many {_shade(noun, last_question(history))}{pluralise(noun.head)} are there?"
+    return f"How many {_shade(noun, last)}{pluralise(noun.head)} are there?"
 
 
 def _shade(noun: Noun, last: str) -> str:
@@ -154,4 +173,4 @@ def side_of_picture(core: str, history: Sequence[Asked]) -> str | None:
 def completed(core: str, history: Sequence[Asked]) -> str | None:
     """The question that `core` leaves words out of, by the first rule that knows its form; None where none does."""
     rules = (comparison, place, share, side_ellipsis, wh_ellipsis, side_of_picture, part_ellipsis)
-    return next((found for rule in rules if (found := rule(core, history))), None)
+    return next((done for rule in rules if (done := rule(core, history))), None)

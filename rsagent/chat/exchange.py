@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from rsagent.chat.antecedents import Asked, by_role
-from rsagent.chat.phrases import COLOURS, SIZES, Noun, nouns, pluralise, singularise, with_article
+from rsagent.chat.phrases import COLOURS, SIZES, STATES, Noun, nouns, pluralise, singularise, with_article
 
 ABOUT = re.compile(
     r"^(?:(?:what|how) about|what of|(?:do )?(?:the )?same (?:question |thing )?(?:for|with|of|about)|ditto for|i (?:mean|meant|said)|"
@@ -23,7 +23,7 @@ _INSTEAD = (
     re.compile(r"^(?:instead of|rather than) (?P<old>[^,?!]+), (?P<new>[^,?!]+)$", re.I),
     re.compile(r"^(?:i (?:mean|meant|said) (?:the )?)?(?P<old>\w[^,?!]*?) (?:->|→|=>) (?P<new>[^,?!]+)$", re.I),
 )
-_MEANT = re.compile(r"[\s,]+(?:i|is what i) (?:mean|meant|said)$|[\s,]+that is$", re.I)
+MEANT = re.compile(r"[\s,]+(?:i|is what i) (?:mean|meant|said)$|[\s,]+that is$", re.I)
 _PLACED = re.compile(r"^ (?:in|on|at|near|next to|close to|above|below|beside|behind|under|to the) [^?.!]*", re.I)
 _ONES = re.compile(
     r"^(?:(?:the|that|those|these|this|any|all|your) )?(?P<which>(?:[\w-]+ ){0,3}?)(?P<one>ones?|others|rest)\b(?P<tail>.*)$",
@@ -37,7 +37,7 @@ def corrected(core: str, last: str) -> str | None:
     for form in _INSTEAD:
         match = form.match(said)
         if match and not has_verb(match["old"]) and not has_verb(match["new"]):
-            old, new = bare_of(match["old"]), _MEANT.sub("", match["new"])
+            old, new = bare_of(match["old"]), MEANT.sub("", match["new"])
             wrong = next((noun for noun in nouns(last) if singularise(noun.head) == singularise(old)), None)
             if wrong is None:
                 return exchange(new, last)
@@ -73,14 +73,16 @@ def _another_one(thing: str, last: str, slot: Noun) -> str | None:
 def _another_colour(bare: str, last: str, slot: Noun | None) -> str | None:
     """Such as "and green?" after "How many tanks are white?", "red or blue?" after "What color are the cars?"."""
     words = bare.split()
-    colours = [word for word in words if word in COLOURS or word in SIZES]
+    colours = [word for word in words if word in COLOURS | SIZES | STATES]
     if not colours or any(word not in colours and word not in ("or", "and") for word in words):
         return None
     said = re.search(r"\b(\w+)([\s?.!]*)$", last)
-    if said and said[1].lower() in COLOURS | SIZES:
+    if said and said[1].lower() in COLOURS | SIZES | STATES:
         return f"{last[: said.start()]}{bare}{said[2]}"
-    open_question = re.match(r"^(?:what|which) colou?r\b", last, re.I) or len(words) > 1
-    if slot and open_question and not re.search(r"\b(?:many|any|an?) $", last[: slot.start], re.I):
+    open_question = re.match(r"^(?:what|which) colou?r\b", last, re.I)
+    stated = any(word in STATES for word in words)
+    counted = slot and re.search(r"\b(?:many|any|an?) $", last[: slot.start], re.I)
+    if slot and (stated or len(words) > 1 or (open_question and not counted)):
         return f"{'Are' if slot.plural else 'Is'} {slot.the()} {bare}?"
     return None
 
@@ -88,7 +90,7 @@ def _another_colour(bare: str, last: str, slot: Noun | None) -> str | None:
 def exchange(core: str, last: str) -> str | None:
     """The last question about another thing: "and the ships?", "houses?", "I meant the red one."."""
     thing = ABOUT.sub("", core).strip(" ?.!,")
-    thing = re.sub(r"\s+(?:is|are)$", "", _MEANT.sub("", thing), flags=re.I)
+    thing = re.sub(r"\s+(?:is|are)$", "", MEANT.sub("", thing), flags=re.I)
     thing = re.sub(r"^(?:(?:and|of|for|with|only|just|or|also) )+", "", thing, flags=re.I)
     thing = re.sub(r"(?<=\w)['’]s?$", "", thing)
     article = re.match(r"(?:the|those|these) ", thing, re.I)
@@ -98,6 +100,8 @@ def exchange(core: str, last: str) -> str | None:
     slot = _subject(last)
     if slot is None or not thing:
         return None
+    if re.match(r"(?:an?|any) ", thing, re.I):  # "and a garden?" after "Does the house have a pool?"
+        slot = next((noun for noun in nouns(last) if re.search(r"\b(?:an?|any) $", last[: noun.start], re.I)), slot)
     one = _another_one(thing, last, slot)
     if one:
         return one
@@ -107,7 +111,7 @@ def exchange(core: str, last: str) -> str | None:
     if words[-1] in ("one", "ones"):
         words = words[:-1]
     if words and all(word in COLOURS or word in SIZES for word in words):
-        kind = slot.head if words[0] in COLOURS else slot.words
+        kind = slot.head if words[0] in COLOURS else _sizeless(slot.words)
         bare = f"{' '.join(words)} {kind}"
     named = nouns(f"the {bare}")
     rest = f"the {bare}"[named[0].end :] if named else ""
@@ -153,6 +157,10 @@ def _subject(question: str) -> Noun | None:
 _VERB = re.compile(
     r"\b(?:is|are|was|were|do|does|did|can|could|would|will|has|have|what's|where's|count|describe|show|tell|there's)\b", re.I
 )
+
+
+def _sizeless(words: str) -> str:
+    return " ".join(word for word in words.split() if word not in SIZES) or words
 
 
 def has_verb(text: str) -> bool:

@@ -9,6 +9,8 @@ COLOURS = frozenset(
     "red white blue green grey gray black yellow brown orange purple pink dark light bright beige silver golden".split()
 )
 SIZES = frozenset("large larger largest big bigger biggest small smaller smallest tall long little".split())
+STATES = frozenset("parked moving empty full occupied moored docked flooded damaged frozen visible round square".split())
+"""What may be said of a thing, besides its colour and size."""
 SIDES = (
     "on top of", "to the left of", "to the right of", "on the left of", "on the right of", "left of", "right of",
     "north of", "south of", "east of", "west of", "next to", "close to", "higher than", "lower than",
@@ -79,7 +81,7 @@ def nouns(question: str, bare: bool = False) -> list[Noun]:
     position = 0
     while position < len(tokens):
         word = tokens[position][0]
-        opens = word in _DETERMINERS or (word == "many" and position and tokens[position - 1][0] == "how")
+        opens = word in _DETERMINERS or word.isdigit() or (word == "many" and position and tokens[position - 1][0] == "how")
         opens = opens or (word == "of" and position and tokens[position - 1][0] in ("number", "count"))
         opens = opens or (word == "there" and position and tokens[position - 1][0] in ("are", "is"))
         opens = opens or (word in ("color", "colour") and position and tokens[position - 1][0] in ("what", "which"))
@@ -92,7 +94,12 @@ def nouns(question: str, bare: bool = False) -> list[Noun]:
         run: list[tuple[str, int, int]] = []
         while position + 1 < len(tokens) and len(run) < 4:
             token = tokens[position + 1]
-            if token[0] in _STOPS or token[0] in _DETERMINERS or (run and "," in question[run[-1][2] : token[1]]):
+            if (
+                token[0] in _STOPS
+                or token[0] in _DETERMINERS
+                or token[0].isdigit()
+                or (run and "," in question[run[-1][2] : token[1]])
+            ):
                 break
             if token[0] in COLOURS and any(word not in COLOURS | SIZES for word, _, _ in run):
                 break  # "are the cars red": what is said of them

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from rsagent.chat.antecedents import Asked, fill_ones, fill_order, fill_pronouns
 from rsagent.chat.ellipsis import completed, wh_ellipsis
-from rsagent.chat.exchange import corrected, exchange, has_verb, last_question
+from rsagent.chat.exchange import MEANT, corrected, exchange, has_verb, last_question
 from rsagent.chat.phrases import nouns
 from rsagent.chat.terse import existence, own_words
 from rsagent.chat.typed import spelled, uncontracted, without_courtesy, without_fillers
@@ -37,7 +37,7 @@ _TOPIC = re.compile(
 # "The trees, how many?", "house colour", "the ships where are they"
 _TOPIC_FIRST = re.compile(
     r"^(?:(?:back to|as for|what about|how about) )?(?:the |those |these |all )?(?P<thing>[a-z' -]{2,40}?)(?:[,:;?]| -)?\s+"
-    r"(?P<ask>how many|(?:what |which |the )?colou?r|where(?:abouts)?|(?:the )?(?:position|location|count|number))"
+    r"(?P<ask>how many|(?:what |which |the )?colou?r|where(?:abouts)?|(?:the )?(?:position|location|count|number|direction|size|shape))"
     r"(?: (?:are|is) (?:they|it|there|that|those|them|these))?(?: there)?[\s?.!]*$",
     re.I,
 )
@@ -95,6 +95,7 @@ def _filled(core: str, history: Sequence[Asked]) -> str:
     last = last_question(history)
     if last and _REPEAT.match(core):
         return last
+    core = MEANT.sub("", core.rstrip(" ?.!,")) if last and MEANT.search(core.rstrip(" ?.!,")) else core
     mended = corrected(core, last) if last else None
     if mended:
         return mended
@@ -111,7 +112,7 @@ def _filled(core: str, history: Sequence[Asked]) -> str:
     own = own_words(core) or own_words(short)
     if own:
         core = own
-    elif not has_verb(re.sub(r"\s+(?:is|are)[\s?.!]*$", "", short)):
+    elif not has_verb(re.sub(r"(?<!\bit)(?<!\bthey)\s+(?:is|are)[\s?.!]*$", "", short)):
         thing = fill_pronouns(short, history) if re.search(r"\b(?:it|them)\b", short, re.I) else short
         return (exchange(thing, last) if last else None) or existence(short) or core
     filled = fill_pronouns(fill_ones(core, history), history)
@@ -121,7 +122,7 @@ def _filled(core: str, history: Sequence[Asked]) -> str:
 def _first_topic(core: str) -> str | None:
     """Such as "the trees, how many?": a thing and what is asked of it, without a verb of its own."""
     match = _TOPIC_FIRST.match(core)
-    thing = f"the {match['thing']}" if match else ""
+    thing = re.sub(r"['’]s?$", "", f"the {match['thing']}") if match else ""
     named = nouns(thing)
     if match is None or len(named) != 1 or named[0].start != len("the ") or named[0].end != len(thing) or has_verb(thing):
         return None

@@ -16,6 +16,9 @@ _WHOLE = re.compile(
     r"(?:(?:type|kind|sort) of )(?:place|scene|area|image|picture|photo))(?: like)?[\s?.!]*$",
     re.I,
 )
+_NO_NAME = re.compile(
+    r"\b(?:else|(?:any|every|some|no)thing|thanks|cheers|bye|goodbye|hello|sorry|help|please|congrats|lol|okay)\b", re.I
+)
 _COMPARED = re.compile(
     r"^(?P<how>more|fewer|less|as many)(?: of the)? (?P<one>[^?.!,]+?),? (?P<word>than|as|or)(?: more| the| of the)? "
     r"(?P<other>[^?.!,]+?)[\s?.!]*$",
@@ -88,7 +91,7 @@ def existence(core: str) -> str | None:
     """Whether a thing is there, where nothing but the thing was typed: "planes?", "a lake"."""
     thing = ABOUT.sub("", core).strip(" ?.!,")
     named = nouns(thing, bare=True)
-    if has_verb(thing) or not named or named[0].end != len(thing):
+    if has_verb(thing) or _NO_NAME.search(thing) or not named or named[0].end != len(thing):
         return None
     article = re.match(r"(an?|any|some) ", thing, re.I)
     name = bare_of(thing)

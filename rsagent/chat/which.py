@@ -196,7 +196,9 @@ def _spans(text: str, current: int, count: int) -> list[_Span]:
     for match in _NAMED.finditer(text):
         add(match, [match["nth"] or match["number"]])
     short = [match for match in _SHORT.finditer(text) if match["this"] or match["on"] or _AGAINST.search(text, 0, _bare(match))]
-    if count > 1 and (found or _SEVERAL.search(text) or sum(match["this"] is None for match in short) > 1):
+    if count > 1 and (
+        found or _SEVERAL.search(text) or _UNLIKE.search(text) or sum(match["this"] is None for match in short) > 1
+    ):
         for match in short:
             add(match, [match["nth"] or str(current)])
     return sorted(found, key=lambda span: span.start)
