@@ -24,7 +24,8 @@ _EXPLETIVE = re.compile(
 
 # "Is that above the trees?", "is this red?"; "is that a house?" points at something.
 _POINTING = (
-    r"(?<=\bis )that\b(?= (?:(?:also|still|really|on|in|at|near|next|close|to|left|right|bigger|larger|smaller|taller|longer)\b|"
+    r"(?<=\bis )that\b(?= (?:(?:also|still|really|on|in|at|near|next|close|to|left|right|bigger|larger|"
+    r"smaller|taller|longer)\b|"
     rf"(?:{'|'.join(sorted(SIDES))})\b|(?:{'|'.join(sorted(COLOURS | SIZES))})\b))"
 )
 
@@ -79,7 +80,8 @@ def fill_ones(core: str, history: Sequence[Asked]) -> str:
     core = re.sub(r"\b(the )?((?:\w+ )?)(ones?)\b", fill, core, flags=re.I)
     return re.sub(
         r"\b((?:is|are) there|(?:do|can) you see) (any|one)\b"
-        r"(?= (?:to|on|in|at|near|next|close|around|above|below|left|right|beside|behind|between|under|over|with|of)\b|[\s?.!]*$)",
+        r"(?= (?:to|on|in|at|near|next|close|around|above|below|left|right|beside|behind|between|under|over|"
+        r"with|of)\b|[\s?.!]*$)",
         some,
         core,
         flags=re.I,

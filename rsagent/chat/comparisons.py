@@ -1,4 +1,4 @@
-"""Follow-ups that say something of what was spoken of: "more than planes?", "bigger than the house?", "all blue?", "top left?"."""
+"""Follow-ups that say something of what was spoken of: "more than planes?", "all blue?", "top left?"."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from rsagent.chat.phrases import COLOURS, SIZES, STATES, Noun, nouns, pluralise,
 
 _NUMBER = r"(?:\d{1,3}|one|two|three|four|five|six|seven|eight|nine|ten|a dozen|a few)"
 _THAN = re.compile(
-    r"^(?:(?:is|are) (?:that|it|there|those|they|these) )?(?P<how>more|fewer|less|as many|just as many|at least|exactly|only|many|lots|"
+    r"^(?:(?:is|are) (?:that|it|there|those|they|these) )?(?P<how>more|fewer|less|as many|just as many|"
+    r"at least|exactly|only|many|lots|"
     rf"a lot|several)(?: of (?:them|those|these))?(?: (?:than|as) (?P<than>[^?.!]+?)| (?P<number>{_NUMBER}))?[\s?.!]*$",
     re.I,
 )
 _AS_MANY = re.compile(r"^(?:are there )?(?P<how>as many|equally many|more|fewer) (?P<thing>[^?.!,]+?)[\s?.!]*$", re.I)
 _GREATER = re.compile(
-    r"^(?P<how>(?:much |a lot )?(?:bigger|larger|smaller|taller|longer|shorter|wider|darker|brighter|lighter|closer|higher|lower)) "
+    r"^(?P<how>(?:much |a lot )?(?:bigger|larger|smaller|taller|longer|shorter|wider|darker|brighter|"
+    r"lighter|closer|higher|lower)) "
     r"(?P<than>(?:than|to) [^?.!]+?)[\s?.!]*$",
     re.I,
 )
@@ -26,13 +28,16 @@ _WHICH = re.compile(
 )
 _ADJECTIVE = "|".join(sorted(COLOURS | SIZES | STATES))
 _SHARE = re.compile(
-    rf"^(?:(?P<verb>are|is) )?(?P<share>any|all|both|some|most|none|mostly|each|one)(?: (?P<of>of (?:them|those|these|it|they)))? "
-    rf"(?P<what>(?:(?P<adjective>(?:{_ADJECTIVE})(?: (?:or|and) (?:{_ADJECTIVE}))?)|(?:in|on|at|near|above|below|next to|to the|the same|"
+    rf"^(?:(?P<verb>are|is) )?(?P<share>any|all|both|some|most|none|mostly|each|one)(?: (?P<of>of (?:them|"
+    rf"those|these|it|they)))? "
+    rf"(?P<what>(?:(?P<adjective>(?:{_ADJECTIVE})(?: (?:or|and) (?:{_ADJECTIVE}))?)|(?:in|on|at|near|above|"
+    rf"below|next to|to the|the same|"
     rf"parked|left of|right of)\b[^?.!]*|(?P<free>[^?.!]+?)))[\s?.!]*$",
     re.I,
 )
 _CORNER = (
-    r"(?:in|on|at|to|towards?) the (?:(?:top|bottom|upper|lower|left|right|cent(?:er|re)|middle)(?:[ -](?:left|right|cent(?:er|re)))?)"
+    r"(?:in|on|at|to|towards?) the (?:(?:top|bottom|upper|lower|left|right|cent(?:er|re)|"
+    r"middle)(?:[ -](?:left|right|cent(?:er|re)))?)"
     r"(?: (?:corner|side|half|part|edge|hand side))?(?! of (?!the (?:picture|image|photo)))\b"
 )
 _IN_LAST = re.compile(_CORNER, re.I)

@@ -13,28 +13,33 @@ from rsagent.chat.phrases import COLOURS, SIDES, Noun, nouns, pluralise
 _SIDE = "|".join(sorted(SIDES, key=len, reverse=True))
 _SIDE_ALONE = re.compile(
     rf"^(?:is it |are they )?(?:(?P<full>(?:{_SIDE})(?: or (?:{_SIDE}))?)(?:\s+(?P<other>it|them|that|those|the .+?))?"
-    r"|(?:(?:to|on) )?(?:the )?(?P<short>(?:left|right)(?: or (?:left|right))?|(?:above|below)(?: or (?:above|below))?))(?:\s+side)?[\s?.!]*$",
+    r"|(?:(?:to|on) )?(?:the )?(?P<short>(?:left|right)(?: or (?:left|right))?|(?:above|"
+    r"below)(?: or (?:above|below))?))(?:\s+side)?[\s?.!]*$",
     re.I,
 )
 _RELATION = re.compile(rf"\b(?:{_SIDE})\b", re.I)
 _ATTRIBUTE = re.compile(
     r"^(?:(?:what|how) about |what is |what are |which |and |)(?:(?:its|their|the)\s+)?"
     r"(colou?rs?|position|location|place|number|count|total|direction|orientation|size|shape)"
-    r"(?: (?:of|do) (?:(?P<single>it|that(?: one)?|this(?: one)?)|them|they|those(?: ones)?|these|(?P<of>the [^?.!,]+?)))?[\s?.!]*$",
+    r"(?: (?:of|do) (?:(?P<single>it|that(?: one)?|this(?: one)?)|them|they|those(?: ones)?|these|"
+    r"(?P<of>the [^?.!,]+?)))?[\s?.!]*$",
     re.I,
 )
 _OF_THEM = r"(?: (?:of )?(?:them|those|these|it|they))?"
 _BARE_WH = re.compile(
     rf"^(?P<colour>(?:(?:in|of|with) )?(?:what|which) colou?rs?(?: exactly)?)[\s?.!]*$|"
-    rf"^(?P<where>(?:and )?where(?:abouts)?(?: exactly| roughly)?(?: exactly| located)?|(?:on|in|at) (?:which|what) (?:place|position|spot))"
+    rf"^(?P<where>(?:and )?where(?:abouts)?(?: exactly| roughly)?(?: exactly| located)?|(?:on|in|"
+    rf"at) (?:which|what) (?:place|position|spot))"
     r"[\s?.!]*$|"
-    rf"^(?P<many>(?:so )?how many(?: ones)?(?: exactly)?{_OF_THEM}(?: (?:are there|there|in total|altogether|in all|overall|exactly|roughly|here)){{0,2}}"
+    rf"^(?P<many>(?:so )?how many(?: ones)?(?: exactly)?{_OF_THEM}(?: (?:are there|there|in total|"
+    rf"altogether|in all|overall|exactly|roughly|here)){{0,2}}"
     rf"|what number|total|in total|what is the total)[\s?.!]*$|"
     r"^(?P<way>(?:in )?(?:which|what) (?:way|direction)|(?:from )?where to)[\s?.!]*$",
     re.I,
 )
 _MANY_AT = re.compile(
-    rf"^how many((?: (?:in|on|at|near|close to|next to|around|between|with|{_SIDE})) [^?.!]+?| (?:{'|'.join(sorted(COLOURS))}))[\s?.!]*$",
+    rf"^how many((?: (?:in|on|at|near|close to|next to|around|between|with|{_SIDE})) [^?.!]+?|"
+    rf" (?:{'|'.join(sorted(COLOURS))}))[\s?.!]*$",
     re.I,
 )
 _SIDE_OF = re.compile(
@@ -42,7 +47,8 @@ _SIDE_OF = re.compile(
 )
 _HOW_GREAT = re.compile(r"^how (big|large|small|long|wide|tall|high|far|old|full|busy|crowded|dense)[\s?.!]*$", re.I)
 _ONLY_ONE = re.compile(
-    r"^(?:is (?:it|there) |are there )?(?:(?:just|only) (?:the |this |that )?(?:a single |single )?(?:one|1)|more than one|a single one|"
+    r"^(?:is (?:it|there) |are there )?(?:(?:just|only) (?:the |this |that )?(?:a single |single )?(?:one|"
+    r"1)|more than one|a single one|"
     r"several|just the one)[\s?.!]*$",
     re.I,
 )
@@ -150,10 +156,10 @@ def part_ellipsis(core: str, history: Sequence[Asked]) -> str | None:
         return None
     last, word, thing = last_question(history), match[1].lower(), match[2]
     places = list(re.finditer(rf"\b{word} (?:the|a|an) ", last, re.I))
-    for place in reversed(places):
-        noun = next((noun for noun in nouns(last) if noun.start == place.end()), None)
+    for found in reversed(places):
+        noun = next((noun for noun in nouns(last) if noun.start == found.end()), None)
         if noun is not None:
-            return f"{last[: place.end()]}{bare_of(thing)}{last[noun.end :]}"
+            return f"{last[: found.end()]}{bare_of(thing)}{last[noun.end :]}"
     return exchange(thing, last) if word == "of" else None
 
 

@@ -9,13 +9,15 @@ from rsagent.chat.antecedents import Asked, by_role
 from rsagent.chat.phrases import COLOURS, SIZES, STATES, Noun, nouns, pluralise, singularise, with_article
 
 ABOUT = re.compile(
-    r"^(?:(?:what|how) about|what of|(?:do )?(?:the )?same (?:question |thing )?(?:for|with|of|about)|ditto for|i (?:mean|meant|said)|"
+    r"^(?:(?:what|how) about|what of|(?:do )?(?:the )?same (?:question |thing )?(?:for|with|of|about)|"
+    r"ditto for|i (?:mean|meant|said)|"
     r"not .+?, but|the ones? (?:with|of))\s+",
     re.I,
 )
 _INSTEAD = (
     re.compile(
-        r"^(?:i (?:mean|meant|said) )?not (?P<old>[^,;.?!]+?)(?:\s*[,;.]\s*(?:but )?| but )(?:i (?:mean|meant) )?(?P<new>[^,?!]+)$",
+        r"^(?:i (?:mean|meant|said) )?not (?P<old>[^,;.?!]+?)(?:\s*[,;.]\s*(?:but )?| but )(?:i (?:mean|"
+        r"meant) )?(?P<new>[^,?!]+)$",
         re.I,
     ),
     re.compile(r"^(?:i (?:mean|meant|said) )?(?P<new>[^,?!]+?),? (?:and )?not (?P<old>[^,?!]+)$", re.I),

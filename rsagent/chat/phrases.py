@@ -33,7 +33,8 @@ _STOPS = frozenset(
     "lead leads cross crosses flow flows cover covers take takes occupy show shows see have take travel pass play live land "
     "grow parked moored too also then as well please now exactly really still all both each only just any some than "
     "larger smaller bigger taller longer north south east west out up down into onto contain contains if so about "
-    "describe ignore tell say look compare explain list name give find more fewer less what's where's there's how's it's that's who's".split()
+    "describe ignore tell say look compare explain list name give find more fewer less "
+    "what's where's there's how's it's that's who's".split()
 )
 _DETERMINERS = frozenset("the a an any some many few several these those that this no every".split()) | frozenset(
     "two three four five six seven eight nine ten".split()

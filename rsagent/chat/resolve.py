@@ -37,7 +37,8 @@ _TOPIC = re.compile(
 # "The trees, how many?", "house colour", "the ships where are they"
 _TOPIC_FIRST = re.compile(
     r"^(?:(?:back to|as for|what about|how about) )?(?:the |those |these |all )?(?P<thing>[a-z' -]{2,40}?)(?:[,:;?]| -)?\s+"
-    r"(?P<ask>how many|(?:what |which |the )?colou?r|where(?:abouts)?|(?:the )?(?:position|location|count|number|direction|size|shape))"
+    r"(?P<ask>how many|(?:what |which |the )?colou?r|where(?:abouts)?|(?:the )?(?:position|location|count|"
+    r"number|direction|size|shape))"
     r"(?: (?:are|is) (?:they|it|there|that|those|them|these))?(?: there)?[\s?.!]*$",
     re.I,
 )

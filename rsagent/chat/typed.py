@@ -40,7 +40,8 @@ _TRAILING = re.compile(
 )
 _POLITE = re.compile(
     r"^(?:(?:can|could|would|will) you (?:please |also |maybe |just )*(?:tell|show|give)(?: me)?|(?:please )?(?:give|show) me|"
-    r"i(?:'d| would) (?:also )?(?:like|love) to (?:know|see)|i (?:also )?(?:want|wanted|need) to know|(?:do )?you know|any idea|"
+    r"i(?:'d| would) (?:also )?(?:like|love) to (?:know|see)|i (?:also )?(?:want|wanted|need) to know|"
+    r"(?:do )?you know|any idea|"
     r"i(?:'m| am) (?:looking for|interested in|curious about)|what can you (?:say|tell me) about|let's (?:take|go with))"
     r"(?: (?:about|of))?[\s,]+(?=\S)",
     re.I,
