@@ -30,6 +30,9 @@ _POINTING = (
 )
 
 
+_MORE_OF = frozenset("another second third single different".split())
+
+
 @dataclass(frozen=True)
 class Asked:
     """An earlier question of the conversation: as it was typed, as it was asked, and of which pictures (from 1).
@@ -56,7 +59,7 @@ def fill_ones(core: str, history: Sequence[Asked]) -> str:
 
     def fill(match: re.Match[str]) -> str:
         noun = topic_of(history)
-        if noun is None or not (match[1] or match[2].lower().strip() in COLOURS | SIZES):
+        if noun is None or not (match[1] or match[2].lower().strip() in COLOURS | SIZES | _MORE_OF):
             return match[0]
         head = singularise(noun.head) if match[3].lower() == "one" else pluralise(noun.head)
         return f"{match[1] or ''}{match[2]}{head}"

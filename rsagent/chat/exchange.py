@@ -60,7 +60,11 @@ def _another_one(thing: str, last: str, slot: Noun) -> str | None:
     word, tail, which = match["one"].lower(), match["tail"], match["which"].lower().strip()
     if word in ("others", "rest"):
         which = f"{which} other".strip()
-    if not (which or tail) or (not tail and all(part in COLOURS or part in SIZES for part in which.split())):
+    if (
+        re.match(r"(?:which|what|how|that|only|just|at)\b", which)
+        or not (which or tail)
+        or (not tail and all(part in COLOURS or part in SIZES for part in which.split()))
+    ):
         return None
     kind = singularise(slot.head) if word == "one" else pluralise(slot.head)
     phrase = f"{which} {kind}".strip()

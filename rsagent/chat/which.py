@@ -131,7 +131,8 @@ def find_pictures(text: str, current: int, count: int, explicit_before: bool) ->
     if count > 1 and (compared := _compared(text, spans, current, everything)):
         return compared
     if count > 1 and (all_of := _ALL.search(text)):
-        return Reference(_without(text, all_of.start(), all_of.end()), everything)
+        rest = _without(text, all_of.start(), all_of.end())
+        return Reference(re.sub(r"^do(?:es)? (?=(?:show|have|contain)\b)", "Does the image ", rest, flags=re.I), everything)
     if spans:
         for span in reversed(spans):  # all name the same picture
             text = _without(text, span.start, span.end)

@@ -59,6 +59,8 @@ def test_what_only_opens_or_closes() -> None:
         (["Where is the biggest barn?", "and the smallest"], "Where is the smallest barn?"),
         (["Is there a road?", "which side?"], "On which side is the road?"),
         (["Is there a road?", "how long"], "How long is the road?"),
+        (["Where is the pool?", "is there another one?"], "Is there another pool?"),
+        (["Are there any planes?", "which ones?"], "Which ones?"),
     ],
 )
 def test_what_is_left_out(said: list[str], asked: str) -> None:
@@ -105,10 +107,11 @@ def test_what_asks_nothing_stays(text: str) -> None:
         ("sorry, the 3rd", "Are there any cars?", 3),
         ("back to the second one. any trees?", "Are there any trees?", 2),
         ("third pic: trees?", "Are there any trees?", 3),
+        ("do all pictures show a lake?", "Does the image show a lake?", (1, 2, 3)),
     ],
 )
-def test_a_picture_named_in_passing(text: str, question: str, picture: int) -> None:
+def test_a_picture_named_in_passing(text: str, question: str, picture: int | tuple[int, ...]) -> None:
     from rsagent.chat.resolve import Asked, resolve
 
     asked = resolve(text, [Asked("any cars", "Are there any cars?", (1,))], 1, 3)
-    assert (asked.question, asked.pictures) == (question, (picture,))
+    assert (asked.question, asked.pictures) == (question, (picture,) if isinstance(picture, int) else picture)
