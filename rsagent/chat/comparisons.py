@@ -127,7 +127,11 @@ def _verb(noun: Noun) -> str:
 def share(core: str, history: Sequence[Asked]) -> str | None:
     """Such as "all blue?", "any of them red?", "both on the left?": what part of the things is so."""
     match = _SHARE.match(core)
-    if match is None or (match["of"] if match["verb"] else match["free"] and not match["of"]) or has_verb(match["what"]):
+    if (
+        match is None
+        or (match["of"] or match["free"] if match["verb"] else match["free"] and not match["of"])
+        or has_verb(match["what"])
+    ):
         return None
     word, what = match["share"].lower(), match["what"]
     if not match["of"] and word in ("any", "some", "one", "each", "none") and not (match["verb"] and match["adjective"]):

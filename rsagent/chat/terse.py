@@ -12,7 +12,7 @@ _PLACE = (
 )
 _MANY = re.compile(r"^(?:(?:on|in|at|for) )?(?:how many|(?:the )?(?:number|count|amount) of)(?: the)? ([^?]+?)[?.!]*$", re.I)
 _WHOLE = re.compile(
-    r"^(?:(?:what|which)(?: is| about)? |how about |how is )?(?:the )?(?P<what>season|weather|time of (?:the )?(?:year|day)|"
+    r"^(?:(?:what|which)(?: about)? |how about )?(?:the )?(?P<what>season|weather|time of (?:the )?(?:year|day)|"
     r"(?:(?:type|kind|sort) of )(?:place|scene|area|image|picture|photo))(?: like)?[\s?.!]*$",
     re.I,
 )
