@@ -12,7 +12,7 @@ from rsagent.chat.phrases import COLOURS, SIDES, Noun, nouns, pluralise
 
 _SIDE = "|".join(sorted(SIDES, key=len, reverse=True))
 _SIDE_ALONE = re.compile(
-    rf"^(?:is it |are they )?(?:(?P<full>(?:{_SIDE})(?: or (?:{_SIDE}))?)(?:\s+(?P<other>it|them|that|those|the .+?))?"
+    rf"^(?:is it |are they )?(?:(?P<full>(?:{_SIDE})(?: or (?:{_SIDE}))?)(?:\s+(?P<other>it|them|that|those|the [^,?!]+?))?"
     r"|(?:(?:to|on) )?(?:the )?(?P<short>(?:left|right)(?: or (?:left|right))?|(?:above|"
     r"below)(?: or (?:above|below))?))(?:\s+side)?[\s?.!]*$",
     re.I,

@@ -44,6 +44,8 @@ def own_words(core: str) -> str | None:
     if re.match(r"^(?:any|none|not (?:any|one)|not a single one)(?: at all)?[\s?.!]*$", core, re.I):
         return "Are there any?"
     if re.match(r"^(?:any|no|some) \w", core, re.I) and not has_verb(core):
+        if re.match(r"\w+ of ", core):
+            return f"Are {core[0].lower()}{core[1:]}"
         return _any(re.sub(r"^\w+ ", "", core))
     where = re.match(r"^(the .+?|it|they|that|those) (is|are) where[\s?.!]*$", core, re.I)
     if where:

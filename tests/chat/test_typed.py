@@ -91,7 +91,19 @@ def test_corrections_courtesies_and_new_subjects(said: list[str], asked: str) ->
     assert converse(*said)[-1] == asked
 
 
-@pytest.mark.parametrize("text", ["Thanks", "Anything else?", "Why?", "Hello", "Are there more than two cars?"])
+COMPLETE = [
+    "Are all the cars red?",
+    "Are both cars above the houses?",
+    "Left of the house, are there trees?",
+    "What is the season?",
+    "Are there as many cars as houses?",
+    "Is one of the cars red?",
+    "In which corner is the house?",
+    "Is the right house red?",
+]
+
+
+@pytest.mark.parametrize("text", ["Thanks", "Anything else?", "Why?", "Hello", "Are there more than two cars?", *COMPLETE])
 def test_what_asks_nothing_stays(text: str) -> None:
     assert converse("What season is it?", text)[-1] == text
 
