@@ -7,17 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rsagent.chat.phrases import COLOURS, SIZES, Noun, may_begin, nouns, pluralise, singularise, with_article
+from rsagent.chat.phrases import COLOURS, SIDES, SIZES, Noun, may_begin, nouns, pluralise, singularise, with_article
+from rsagent.chat.typed import without_fillers
 
 if TYPE_CHECKING:
     from rsagent.chat.records import Turn
 
-_LEADING = re.compile(
-    r"^(?:and|ok|okay|hm+|well|so|no|yes|but|or|now|please|then|also|actually|right|sorry|thanks|great|good|i see|"
-    r"let me see|tell me|by the way|wait|oh|uh|er|alright|fine|cool|nice)\b(?:\s*[,.;:!-]+\s*|\s+)(?=\S)",
-    re.I,
-)
-_TRAILING = re.compile(r"[\s,]+(?:then|too|as well|also|by the way|please|though|now|instead)\s*(?=[?.!]*$)", re.I)
 # "it" that stands for nothing, or for the picture as a whole.
 _EXPLETIVE = re.compile(
     r"\b(?:season|time of (?:year|day)|weather|type of image|kind of image)\b.*\bit\b|"
@@ -25,6 +20,17 @@ _EXPLETIVE = re.compile(
     r"in (?:colou?r|gr[ae]y))",
     re.I,
 )
+
+
+# "Is that above the trees?", "is this red?"; "is that a house?" points at something.
+_POINTING = (
+    r"(?<=\bis )that\b(?= (?:(?:also|still|really|on|in|at|near|next|close|to|left|right|bigger|larger|"
+    r"smaller|taller|longer)\b|"
+    rf"(?:{'|'.join(sorted(SIDES))})\b|(?:{'|'.join(sorted(COLOURS | SIZES))})\b))"
+)
+
+
+_MORE_OF = frozenset("another second third single different".split())
 
 
 @dataclass(frozen=True)
@@ -48,24 +54,19 @@ def asked_of(turn: Turn) -> Asked:
     return Asked("", told, tuple(turn.pictures), told=True)
 
 
-def without_fillers(text: str) -> str:
-    """`text` without the words by which people begin and end a follow-up."""
-    before = None
-    while before != text:
-        before = text
-        text = _TRAILING.sub("", _LEADING.sub("", text, count=1)).strip()
-    return text
-
-
 def fill_ones(core: str, history: Sequence[Asked]) -> str:
     """Such as "the green one", "the one in the corner": of the kind that was spoken of last."""
 
     def fill(match: re.Match[str]) -> str:
         noun = topic_of(history)
-        if noun is None or not (match[1] or match[2].lower().strip() in COLOURS | SIZES):
+        if noun is None or not (match[1] or match[2].lower().strip() in COLOURS | SIZES | _MORE_OF):
             return match[0]
         head = singularise(noun.head) if match[3].lower() == "one" else pluralise(noun.head)
         return f"{match[1] or ''}{match[2]}{head}"
+
+    def others(match: re.Match[str]) -> str:
+        noun = topic_of(history)
+        return f"the other {pluralise(noun.head)}" if noun else match[0]
 
     def some(match: re.Match[str]) -> str:
         noun = topic_of(history)
@@ -77,14 +78,29 @@ def fill_ones(core: str, history: Sequence[Asked]) -> str:
             else f"{match[1]} {with_article(singularise(noun.head))}"
         )
 
+    core = re.sub(r"\b(?:that|this) one\b(?=[\s?.!,]*$| (?:is|in|on)\b)", "it", core, flags=re.I)
+    core = re.sub(r"\bthe (?:others|other ones|rest)\b(?! of)", others, core, flags=re.I)
     core = re.sub(r"\b(the )?((?:\w+ )?)(ones?)\b", fill, core, flags=re.I)
     return re.sub(
         r"\b((?:is|are) there|(?:do|can) you see) (any|one)\b"
-        r"(?= (?:to|on|in|at|near|above|below|left|right|beside|under)\b|[\s?.!]*$)",
+        r"(?= (?:to|on|in|at|near|next|close|around|above|below|left|right|beside|behind|between|under|over|"
+        r"with|of)\b|[\s?.!]*$)",
         some,
         core,
         flags=re.I,
     )
+
+
+def fill_order(core: str, history: Sequence[Asked]) -> str:
+    """`core` with what "the former" and "the latter" stand for: the things of the last question that named two."""
+    if not re.search(r"\bthe (?:former|latter)\b", core, re.I):
+        return core
+    for asked in reversed(history):
+        pair = list(dict.fromkeys(noun.words for noun in nouns(asked.question)))
+        if len(pair) > 1:
+            core = re.sub(r"\bthe former\b(?: ones?\b)?", f"the {pair[0]}", core, flags=re.I)
+            return re.sub(r"\bthe latter\b(?: ones?\b)?", f"the {pair[-1]}", core, flags=re.I)
+    return core
 
 
 def fill_pronouns(core: str, history: Sequence[Asked]) -> str:
@@ -107,7 +123,7 @@ def fill_pronouns(core: str, history: Sequence[Asked]) -> str:
         phrase = noun.the(plural)
         return f"{phrase}'{'' if phrase.endswith('s') else 's'}" if word in ("its", "their") else phrase
 
-    pattern = r"\b(?:it|they|them|its|their|those|these)\b|\bthat\b(?=[\s?.!]*$| (?:is|are)\b)"
+    pattern = r"\b(?:it|they|them|its|their|those|these)\b|\bthat\b(?=[\s?.!]*$| (?:is|are)\b)|" + _POINTING
     many = re.sub(r"\bhow many of (?:them|those|these)\b", lambda _: _how_many(history, own), core, flags=re.I)
     if many != core:
         return many

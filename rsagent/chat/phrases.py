@@ -9,6 +9,8 @@ COLOURS = frozenset(
     "red white blue green grey gray black yellow brown orange purple pink dark light bright beige silver golden".split()
 )
 SIZES = frozenset("large larger largest big bigger biggest small smaller smallest tall long little".split())
+STATES = frozenset("parked moving empty full occupied moored docked flooded damaged frozen visible round square".split())
+"""What may be said of a thing, besides its colour and size."""
 SIDES = (
     "on top of", "to the left of", "to the right of", "on the left of", "on the right of", "left of", "right of",
     "north of", "south of", "east of", "west of", "next to", "close to", "higher than", "lower than",
@@ -31,7 +33,8 @@ _STOPS = frozenset(
     "lead leads cross crosses flow flows cover covers take takes occupy show shows see have take travel pass play live land "
     "grow parked moored too also then as well please now exactly really still all both each only just any some than "
     "larger smaller bigger taller longer north south east west out up down into onto contain contains if so about "
-    "describe ignore tell say look compare explain list name give find what's where's there's how's it's that's who's".split()
+    "describe ignore tell say look compare explain list name give find more fewer less "
+    "what's where's there's how's it's that's who's".split()
 )
 _DETERMINERS = frozenset("the a an any some many few several these those that this no every".split()) | frozenset(
     "two three four five six seven eight nine ten".split()
@@ -52,8 +55,8 @@ class Noun:
 
     @property
     def head(self) -> str:
-        """The noun itself with what names its kind, without a colour: "red car" gives "car"."""
-        kept = [word for word in self.words.split() if word not in COLOURS]
+        """The noun itself with what names its kind, without a colour or "other": "red car" gives "car"."""
+        kept = [word for word in self.words.split() if word not in COLOURS and word != "other"]
         return " ".join(kept) or self.words
 
     def the(self, plural: bool | None = None) -> str:
@@ -61,6 +64,10 @@ class Noun:
         if plural is None or plural == self.plural:
             return f"the {self.words}"
         return f"the {pluralise(self.head) if plural else singularise(self.words)}"
+
+    def bent(self, plural: bool) -> Noun:
+        """The phrase in the number given."""
+        return self if plural == self.plural else Noun(self.the(plural).removeprefix("the "), plural, self.start, self.end)
 
 
 def nouns(question: str, bare: bool = False) -> list[Noun]:
@@ -75,10 +82,11 @@ def nouns(question: str, bare: bool = False) -> list[Noun]:
     position = 0
     while position < len(tokens):
         word = tokens[position][0]
-        opens = word in _DETERMINERS or (word == "many" and position and tokens[position - 1][0] == "how")
+        opens = word in _DETERMINERS or word.isdigit() or (word == "many" and position and tokens[position - 1][0] == "how")
         opens = opens or (word == "of" and position and tokens[position - 1][0] in ("number", "count"))
         opens = opens or (word == "there" and position and tokens[position - 1][0] in ("are", "is"))
         opens = opens or (word in ("color", "colour") and position and tokens[position - 1][0] in ("what", "which"))
+        opens = opens or word in ("more", "fewer", "than") or (word == "as" and "as many" in question[: tokens[position][1]])
         if bare and not opens and position == 0 and word not in _STOPS:
             position -= 1  # the run begins with this word
         elif not opens:
@@ -87,12 +95,20 @@ def nouns(question: str, bare: bool = False) -> list[Noun]:
         run: list[tuple[str, int, int]] = []
         while position + 1 < len(tokens) and len(run) < 4:
             token = tokens[position + 1]
-            if token[0] in _STOPS or token[0] in _DETERMINERS or (run and "," in question[run[-1][2] : token[1]]):
+            if (
+                token[0] in _STOPS
+                or token[0] in _DETERMINERS
+                or token[0].isdigit()
+                or (run and "," in question[run[-1][2] : token[1]])
+            ):
                 break
             if token[0] in COLOURS and any(word not in COLOURS | SIZES for word, _, _ in run):
                 break  # "are the cars red": what is said of them
-            run.append(token)
+            owner = re.fullmatch(r"(\w+)['’]s", token[0])
+            run.append((owner[1], token[1], token[2] - 2) if owner else token)
             position += 1
+            if owner:
+                break  # "the house's colour": the house
         position += 1
         noun = _noun(run)
         if noun is not None:

@@ -13,7 +13,7 @@ _ORDINALS = {
     "tenth": 10, "1st": 1, "2nd": 2, "3rd": 3, "4th": 4, "5th": 5,
 }  # fmt: skip
 _NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
-_PICTURE = r"(?:picture|image|photo|photograph)"
+_PICTURE = r"(?:picture|image|photo|photograph|shot)"
 _NTH = "|".join(_ORDINALS)
 _LEAD = r"(?:\s*,)?\s*\b(?:(?:in|of|on|for|from|about|at) )?"
 _NAMED = re.compile(
@@ -21,11 +21,31 @@ _NAMED = re.compile(
     rf"|{_PICTURE} (?:number |no\. ?|#)?(?P<number>\d{{1,3}}|one|two|three|four|five)\b))\s*,?",
     re.I,
 )
-_NTH_ONE = re.compile(rf"\s*\b(?:in|of|on|for|from) the (?P<nth>{_NTH}|last|other)(?: one)?(?=[\s?.!]*$)", re.I)
-_NTH_ALONE = re.compile(rf"^(?:the )?(?P<nth>{_NTH}|last|other)(?: one)?[\s?.!]*$", re.I)
+_ORDER = rf"(?P<nth>{_NTH}|last|other|next|previous)"
+_NTH_ONE = re.compile(
+    rf"\s*\b(?:in|of|on|for|from|at) (?:the )?(?:{_ORDER}(?: one)?|(?:#|no\.? |number )?(?P<number>\d{{1,2}}))(?=[\s?.!]*$)",
+    re.I,
+)
+_ABOUT = (
+    r"(?:(?:what|how) (?:about|of) |(?:(?:do )?the )?same (?:question |thing )?(?:for|with|in|on|of) |i (?:mean|meant|said) |"
+    r"not (?:this|that)(?: one)?,? (?:but )?)?"
+)
+_NTH_ALONE = re.compile(
+    rf"^{_ABOUT}(?:in |on |for |of |with |about )?(?:the |that )?{_ORDER}(?: one)?(?: i (?:mean|meant))?[\s?.!]*$", re.I
+)
+_NUMBER_ALONE = re.compile(rf"^{_ABOUT}(?:#|no\.? |number )?(?P<number>\d{{1,2}}|(?<=number )(?:one|two|three))[\s?.!]*$", re.I)
+_THIS_ALONE = re.compile(rf"^{_ABOUT}(?:in |on |for )?(?P<this>this|the current)(?: one| {_PICTURE})[\s?.!]*$", re.I)
+# "Back to the first one. Any cars?", "the second: how many?"
+_NTH_FIRST = re.compile(rf"^(?P<lead>in |on |for |about |from |at )?(?:the )?{_ORDER}(?: one)?\s*[.,:;–-]+\s*(?=\w)", re.I)
+_BACK = re.compile(
+    r"^(?:(?:let's |lets |let us )?(?:go|switch|return|turn|move|look)(?:ing)? )?(?:back to|over to|on to|to|at)\s+"
+    rf"(?=(?:the )?(?:{_NTH}|last|other|next|previous)\b|(?:the )?{_PICTURE} )",
+    re.I,
+)
 _ALL = re.compile(
     rf"{_LEAD}(?:both(?: of them)?(?: (?:the )?{_PICTURE}s)?(?=[\s?.!]*$)|"
-    rf"(?:both|all|each|every)(?: of)?(?: the)? {_PICTURE}s?)",
+    rf"(?:both|all|each|every)(?: of)?(?: the)?(?: two| three| four)? {_PICTURE}s?\b|"
+    rf"(?<=in |on )(?:all|each|every one|either)(?: one| (?:of )?(?:them|the two|the three|two|three|four))?(?=[\s?.!]*$))",
     re.I,
 )
 _COMPARES = re.compile(
@@ -103,6 +123,7 @@ def find_pictures(text: str, current: int, count: int, explicit_before: bool) ->
         UserError: it names one that is not there.
     """
     everything = tuple(range(1, count + 1))
+    text = _BACK.sub("", text, count=1) if count > 1 else text
     comparing = _COMPARES.match(text)
     if comparing and count > 1:
         return Reference(f"How many {comparing['thing'].strip()} are there?", everything, compares=True)
@@ -110,15 +131,35 @@ def find_pictures(text: str, current: int, count: int, explicit_before: bool) ->
     if count > 1 and (compared := _compared(text, spans, current, everything)):
         return compared
     if count > 1 and (all_of := _ALL.search(text)):
-        return Reference(_without(text, all_of.start(), all_of.end()), everything)
+        rest = _without(text, all_of.start(), all_of.end())
+        return Reference(re.sub(r"^do(?:es)? (?=(?:show|have|contain)\b)", "Does the image ", rest, flags=re.I), everything)
     if spans:
         for span in reversed(spans):  # all name the same picture
             text = _without(text, span.start, span.end)
-        return Reference(text, spans[0].pictures)
-    found = (_NTH_ONE.search(text) or (_NTH_ALONE.match(text) if explicit_before else None)) if count > 1 else None
+        return Reference(text.lstrip(" .:;-"), spans[0].pictures)
+    found = _short_of(text, explicit_before) if count > 1 else None
     if found is None:
         return Reference(text, ())
-    return Reference(_without(text, found.start(), found.end()), (_number(found["nth"].lower(), current, count),))
+    words = found.groupdict()
+    chosen = current if words.get("this") else _number((words.get("nth") or words["number"]).lower(), current, count)
+    return Reference(_without(text, found.start(), found.end()), (chosen,))
+
+
+def _short_of(text: str, explicit_before: bool) -> re.Match[str] | None:
+    """Where several pictures are talked about: "in the second", "what about the first one?", "this one?", "in 2".
+
+    What may be a thing as well ("the other one") is a picture only after a question that named one.
+    """
+    for form in (_NTH_ALONE, _NTH_FIRST):
+        found = form.match(text)
+        if found:
+            sure = found["nth"].lower() not in ("last", "other") or explicit_before or found.groupdict().get("lead")
+            return found if sure else _NTH_ONE.search(text)
+    return (
+        _THIS_ALONE.match(text)
+        or _NTH_ONE.search(text)
+        or (_NUMBER_ALONE.match(text) if explicit_before or "#" in text else None)
+    )
 
 
 def _number(word: str, current: int, count: int) -> int:
@@ -156,7 +197,9 @@ def _spans(text: str, current: int, count: int) -> list[_Span]:
     for match in _NAMED.finditer(text):
         add(match, [match["nth"] or match["number"]])
     short = [match for match in _SHORT.finditer(text) if match["this"] or match["on"] or _AGAINST.search(text, 0, _bare(match))]
-    if count > 1 and (found or _SEVERAL.search(text) or sum(match["this"] is None for match in short) > 1):
+    if count > 1 and (
+        found or _SEVERAL.search(text) or _UNLIKE.search(text) or sum(match["this"] is None for match in short) > 1
+    ):
         for match in short:
             add(match, [match["nth"] or str(current)])
     return sorted(found, key=lambda span: span.start)

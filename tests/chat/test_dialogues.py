@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 
 
 def dialogues_of(folder: str) -> list[dict[str, Any]]:
-    """All dialogues of a folder: `dialogues`, written before the resolver, or `fresh`, by someone who had not read it."""
+    """All dialogues of a folder: `dialogues`, or `fresh`, whose failures taught the rules since."""
     files = sorted((HERE / folder).glob("*.yaml"))
     return [dialogue for file in files for dialogue in yaml.safe_load(file.read_text("utf-8"))["dialogues"]]
 
