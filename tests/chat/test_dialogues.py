@@ -1,4 +1,4 @@
-"""The scripted dialogues: forty and twenty of them, and each answer is what the scene's own facts say."""
+"""The scripted dialogues: forty, twenty and twenty of them, and each answer is what the scene's own facts say."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from rsagent.agent import RSAgent
+from rsagent.chat.script import load_script, run_script
+from rsagent.engines.scripted import ScriptedEngine
 from rsagent.training import scene_facts as facts
 from rsagent.training.scenes import COLOURS, KINDS, Scene, scene_from_seed
 
@@ -15,23 +18,27 @@ HERE = Path(__file__).parent
 
 
 def dialogues_of(folder: str) -> list[dict[str, Any]]:
-    """All dialogues of a folder: `dialogues`, or `fresh`, whose failures taught the rules since."""
+    """All dialogues of a folder: `dialogues`; `fresh`, whose failures taught the rules since; `fresh2`, written without either."""
     files = sorted((HERE / folder).glob("*.yaml"))
     return [dialogue for file in files for dialogue in yaml.safe_load(file.read_text("utf-8"))["dialogues"]]
 
 
 DIALOGUES = dialogues_of("dialogues")
 FRESH = dialogues_of("fresh")
+FRESH2 = dialogues_of("fresh2")
+FLOOR = 0.75
 
 
-@pytest.mark.parametrize(("dialogues", "count"), [(DIALOGUES, 40), (FRESH, 20)], ids=["dialogues", "fresh"])
+@pytest.mark.parametrize(
+    ("dialogues", "count"), [(DIALOGUES, 40), (FRESH, 20), (FRESH2, 20)], ids=["dialogues", "fresh", "fresh2"]
+)
 def test_dialogues_of_three_to_eight_turns(dialogues: list[dict[str, Any]], count: int) -> None:
     assert len(dialogues) == count
     assert len({dialogue["name"] for dialogue in dialogues}) == count
     assert all(3 <= len(dialogue["turns"]) <= 8 for dialogue in dialogues)
 
 
-@pytest.mark.parametrize("dialogue", DIALOGUES + FRESH, ids=lambda dialogue: dialogue["name"])
+@pytest.mark.parametrize("dialogue", DIALOGUES + FRESH + FRESH2, ids=lambda dialogue: dialogue["name"])
 def test_every_answer_follows_from_the_scene(dialogue: dict[str, Any]) -> None:
     scenes: list[Scene] = []
     for name in dialogue["pictures"]:
@@ -45,11 +52,23 @@ def test_every_answer_follows_from_the_scene(dialogue: dict[str, Any]) -> None:
                 assert truth(scenes[number - 1], turn["because"]) in right, turn
 
 
+@pytest.mark.xfail(strict=True, reason="the rules rewrite 101 of the 137 follow-ups of fresh2: 0.737")
+async def test_three_follow_ups_in_four_are_rewritten_rightly(tmp_path: Path) -> None:
+    understood: list[bool] = []
+    for file in sorted((HERE / "fresh2").glob("*.yaml")):
+        played = run_script(load_script(file), RSAgent(ScriptedEngine({"object": "3"})), "scripted", tmp_path, tmp_path)
+        understood += [turn.understood async for turn in played if turn.follow_up]
+    assert sum(understood) / len(understood) >= FLOOR
+
+
 def truth(scene: Scene, why: str) -> str | None:
     """What the scene's facts say about a `because`, such as "count car" or "is house left large building"."""
     word, _, rest = why.partition(" ")
     things = _things(rest)
     match word:
+        case "count" if rest.partition(" ")[0] in COLOURS:
+            colour, _, kind = rest.partition(" ")
+            return str(facts.by_colour(scene, kind).get(colour, 0))
         case "count":
             return str(scene.count(rest))
         case "colour" if " in " in rest:
