@@ -71,6 +71,32 @@ def test_paths_are_completed(place: Path, picture: Path) -> None:
         terminal.wait("tokens/s")
 
 
+def test_without_a_home_directory_it_talks_and_says_that_nothing_is_kept(
+    place: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose user the system does not know."""
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    (place / "unknown").mkdir()
+    (place / "unknown" / "sitecustomize.py").write_text(
+        "import pwd\ndef nobody(uid):\n    raise KeyError(uid)\npwd.getpwuid = nobody\n"
+    )
+    before = set(place.rglob("*"))
+    environment = {"RSAGENT_HOME": "", "PYTHONPATH": f"{place / 'unknown'}:{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
+    with start(place, environment=environment) as terminal:
+        terminal.wait("there is no home folder, so nothing of this conversation is kept")
+        terminal.type("How many ships are there?")
+        terminal.wait("tokens/s")
+        terminal.child.send("\x1b[A")
+        terminal.wait(f"{PROMPT} How many ships are there?", times=2)
+        terminal.child.send("\x15and what colour are they?\r")
+        terminal.wait("asked: What colour are the ships?")
+        terminal.wait("tokens/s", times=2)
+        terminal.press("d")
+        assert terminal.end() == 0 and b"Traceback" not in terminal.raw
+    assert set(place.rglob("*")) == before
+
+
 @pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
 @pytest.mark.parametrize("answering", [False, True], ids=["at the prompt", "in an answer"])
 def test_a_terminal_that_goes_away(
