@@ -100,10 +100,13 @@ class Settings(BaseSettings):
 
 def config_file() -> Path | None:
     """The configuration file that is read: ./rsagent.toml, else the user's one, else none."""
-    for folder in (Path(), user_config_path("rsagent", appauthor=False)):
-        if (path := folder / FILE_NAME).is_file():
-            return path
-    return None
+    if (path := Path(FILE_NAME)).is_file():
+        return path
+    try:
+        path = user_config_path("rsagent", appauthor=False) / FILE_NAME
+    except (RuntimeError, KeyError):  # a user that the system does not know, as in a container, has no home
+        return None
+    return path if path.is_file() else None
 
 
 def unknown_variables() -> list[str]:

@@ -146,9 +146,13 @@ async def play(paths: Sequence[Path], agent: Any, folder: Path) -> list[Any]:
 
 
 def kill(folder: Path, chosen: argparse.Namespace) -> None:
-    """Kill a conversation at random moments; every finished turn must be there and the database must open."""
+    """Kill a conversation at random moments and at its prompt; finished turns must be there, the database must open."""
     lost, turns = kills(folder, chosen.count, seed=0)
     print(f"kill -9 at {chosen.count} random moments: {lost} finished turns lost, {turns} turns kept, database whole each time")
+    lost, turns = kills_at_prompt(folder / "prompt", chosen.count, seed=0)
+    print(
+        f"kill -9 at {chosen.count} prompts, as soon as they appear: {lost} turns lost, {turns} kept, database whole each time"
+    )
 
 
 def kills(folder: Path, count: int, seed: int) -> tuple[int, int]:
@@ -156,9 +160,6 @@ def kills(folder: Path, count: int, seed: int) -> tuple[int, int]:
 
     A turn is finished when the next one has begun to be answered, or everything has been read and written.
     """
-    from rsagent.chat.conversation import Conversation
-    from rsagent.chat.store import Store
-
     drawn, lost, kept = random.Random(seed), 0, 0
     environment = scripted(folder, pace=0.002)
     questions = "".join(f"How many ships of kind {number} are there?\n" for number in range(3000)).encode()
@@ -179,16 +180,55 @@ def kills(folder: Path, count: int, seed: int) -> tuple[int, int]:
             child.kill()
             answered += len(child.stdout.readlines())
             child.wait()
-        store = Store.open(folder / "home")
-        assert not store.notes, store.notes
-        now = len(Conversation(store, None if not store.list() else store.list()[0].id, hold=False).turns)
-        store.close()
-        with sqlite3.connect(folder / "home" / "sessions.sqlite") as database:
-            assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        database.close()
+        now = turns_kept(folder)
         lost += max(0, kept + answered - 1 - now)
         kept = now
     return lost, kept
+
+
+def kills_at_prompt(folder: Path, count: int, seed: int) -> tuple[int, int]:
+    """Kill `count` processes on a terminal as soon as the prompt after one to three turns appears.
+
+    All those turns must be there: whoever sees the prompt believes it. Gives the turns lost, and those kept.
+    """
+    from tests.cli.terminal import Terminal
+
+    folder.mkdir(exist_ok=True)
+    drawn, lost, kept = random.Random(seed), 0, 0
+    environment, picture = scripted(folder, pace=0.002), scene(folder)
+    line = f"{picture.name}>".encode()
+    for _ in range(count):
+        asked = drawn.randrange(1, 4)
+        with Terminal(
+            "chat", *(["--continue"] if kept else [picture]), "--no-preview", cwd=folder, environment=environment
+        ) as one:
+            one.wait_bytes(line)
+            for number in range(asked):
+                mark = len(one.raw)
+                one.type(f"How many ships of kind {number} are there?")
+                one.wait_bytes(b"tokens/s", mark)
+                one.wait_bytes(line, one.raw.index(b"tokens/s", mark))
+            one.child.kill(signal.SIGKILL)
+            one.child.wait()
+        now = turns_kept(folder)
+        lost += kept + asked - now
+        kept = now
+    return lost, kept
+
+
+def turns_kept(folder: Path) -> int:
+    """How many turns the newest session has; its database must open and be whole."""
+    from rsagent.chat.conversation import Conversation
+    from rsagent.chat.store import Store
+
+    store = Store.open(folder / "home")
+    assert not store.notes, store.notes
+    kept = len(Conversation(store, None if not store.list() else store.list()[0].id, hold=False).turns)
+    store.close()
+    database = sqlite3.connect(folder / "home" / "sessions.sqlite")
+    assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    database.close()
+    return kept
 
 
 def stop(folder: Path, chosen: argparse.Namespace) -> None:

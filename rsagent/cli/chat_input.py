@@ -198,7 +198,11 @@ def silent_keys() -> Generator[None]:
         yield
         return
     handle = sys.stdin.fileno()
-    before = termios.tcgetattr(handle)
+    try:
+        before = termios.tcgetattr(handle)
+    except termios.error:  # the terminal is gone, as the next read will say
+        yield
+        return
     quiet = [before[0] & ~termios.ICRNL, *before[1:3], before[3] & ~(termios.ECHO | termios.ICANON), *before[4:]]
     termios.tcsetattr(handle, termios.TCSANOW, quiet)
     try:
@@ -243,13 +247,15 @@ def _history(folder: Path | None) -> Any:
 
 
 def _keys() -> Any:
-    """Enter sends, Alt-Enter begins a line, and what is pasted is shortened when it is endless."""
+    """Enter sends, or takes what a search has found; Alt-Enter begins a line; an endless paste is refused."""
+    from prompt_toolkit.enums import DEFAULT_BUFFER
+    from prompt_toolkit.filters import has_focus
     from prompt_toolkit.key_binding import KeyBindings
     from prompt_toolkit.keys import Keys
 
     keys = KeyBindings()
 
-    @keys.add("enter")
+    @keys.add("enter", filter=has_focus(DEFAULT_BUFFER))
     def _send(event: Any) -> None:  # pyright: ignore[reportUnusedFunction]
         event.current_buffer.validate_and_handle()
 

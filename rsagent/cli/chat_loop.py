@@ -62,7 +62,6 @@ class Loop:
         self.experts: tuple[str, ...] = ()
         self.failed = False
         self._wanted_experts, self._images = experts, images
-        self._preview = preview and self.screen.look == "live" and find_spec("textual_image") is not None
         self._commands = Commands(self)
         self._loading: asyncio.Task[tuple[RSAgent, Engine]] | None = None
         self._closing = AsyncExitStack()
@@ -76,6 +75,7 @@ class Loop:
         tty = sys.stdin.isatty() and sys.stdout.isatty()
         folder = talk.store.path.parent if talk.store.path else None
         self._input: Keyboard | Pipe = Keyboard(NAMES, folder, self.screen.look == "live") if tty else Pipe()
+        self._preview = preview and tty and self.screen.look == "live" and find_spec("textual_image") is not None
 
     async def run(self) -> int:
         """Talk until the user leaves; gives the exit code."""
