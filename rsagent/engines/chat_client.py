@@ -170,7 +170,8 @@ class ChatClient:
         """One call, repeated where that may help, with a wait that doubles."""
         for attempt in range(self._max_retries + 1):
             try:
-                async with self._translated():
+                # the client's own limit is one between two reads, which a server that drips never meets
+                async with self._translated(), asyncio.timeout(self._timeout_s):
                     return await self._client.chat.completions.create(**request)
             except _Passing as fault:
                 if attempt == self._max_retries:
@@ -188,7 +189,7 @@ class ChatClient:
 
         try:
             yield
-        except openai.APITimeoutError as error:
+        except (openai.APITimeoutError, TimeoutError) as error:
             raise _Passing(f"the server did not answer within {self._timeout_s:g} s") from error
         except openai.APIConnectionError as error:
             if _caused_by(error, ssl.SSLError) or "CERTIFICATE" in str(error.__cause__).upper():
