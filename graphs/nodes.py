@@ -30,7 +30,7 @@ from rsagent.graphs.text import clean, clean_question, strip_controls
 from rsagent.prompts import Prompts
 from rsagent.schemas import Answer, Caption, Conflict, ExpertPrompt, ExpertReport, ImageFacts
 from rsagent.sources import SourcePolicy, is_data_uri, read_source
-from rsagent.telemetry import TurnTrace, counting_retries, span, trace_turn
+from rsagent.telemetry import TurnTrace, counting_retries, counting_tokens, span, trace_turn
 
 DETAILED = "detailed"
 """The style that is always joined by rule."""
@@ -120,7 +120,8 @@ class Nodes:
             return await self.engine.route(facts.sha256, turn.instruction, turn.task, style=style, experts=tuple(turn.experts))
 
         began, call = time.perf_counter(), ExpertReport(expert="router")
-        with span("rsagent.router", engine=self.engine.name, task=turn.task) as opened, counting_retries() as again:
+        named = {"engine": self.engine.name, "task": turn.task}
+        with span("rsagent.router", **named) as opened, counting_retries() as again, counting_tokens() as spent:
             try:
                 try:
                     written = await route()
@@ -134,7 +135,7 @@ class Nodes:
                 call.error = str(error)
                 raise
             finally:
-                call.seconds, call.retries = time.perf_counter() - began, len(again)
+                call.seconds, call.retries, call.tokens = time.perf_counter() - began, len(again), sum(spent)
                 turn = turn.model_copy(update={"router": call})
                 if opened is not None:
                     opened.set_attributes({"retries": len(again), "failed": call.error is not None})
@@ -152,17 +153,19 @@ class Nodes:
         """Ask one expert; whatever the engine cannot do becomes the report's `error`."""
         prompt, began = state["prompt"], time.perf_counter()
         report = ExpertReport(expert=prompt.expert, gate=prompt.gate, attempt=prompt.attempt)
-        with span("rsagent.expert", engine=self.engine.name, expert=prompt.expert) as opened, counting_retries() as again:
+        named = {"engine": self.engine.name, "expert": prompt.expert}
+        with span("rsagent.expert", **named) as opened, counting_retries() as again, counting_tokens() as spent:
             try:
                 try:
                     pieces = await self._listen(prompt, runtime)
                 except ImageLost:
                     await self._prepare_again(state["path"], prompt.digest)
                     pieces = await self._listen(prompt, runtime)
-                report.text, report.tokens = clean("".join(pieces)), len(pieces)
+                report.text, report.tokens = clean("".join(pieces)), sum(spent) or len(pieces)
                 _check_form(prompt, report)
             except EngineError as error:
                 report.error = clean(str(error)) or type(error).__name__
+                report.tokens = sum(spent) or report.tokens  # those of a composer that was not believed
             report.retries = len(again)
             if opened is not None:
                 opened.set_attributes({"tokens": report.tokens, "retries": len(again), "failed": report.error is not None})

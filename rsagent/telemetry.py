@@ -16,6 +16,7 @@ from pydantic import Field
 from rsagent.schemas import Answer, Caption, ExpertPrompt, ExpertReport, Model, Task
 
 _retries: ContextVar[list[str] | None] = ContextVar("rsagent_retries", default=None)
+_tokens: ContextVar[list[int] | None] = ContextVar("rsagent_tokens", default=None)
 
 
 class CallTrace(Model):
@@ -42,7 +43,7 @@ class TurnTrace(Model):
     calls: list[CallTrace]
     text: str = Field(description="the caption or the answer; empty when the turn failed")
     partial: bool
-    tokens: int = Field(description="of all calls")
+    tokens: int = Field(description="of all calls, the router's too where it is a language model")
     seconds: float
     error: str | None = None
 
@@ -77,7 +78,7 @@ def trace_turn(
         calls=calls,
         text=result.text if result else "",
         partial=result.partial if result else True,
-        tokens=sum(call.tokens for call in calls),
+        tokens=sum(call.tokens for call in calls) + (router.tokens if router else 0),
         seconds=seconds,
         error=error,
     )
@@ -112,6 +113,24 @@ def counting_retries() -> Generator[list[str]]:
         yield counted
     finally:
         _retries.reset(token)
+
+
+def note_tokens(tokens: int) -> None:
+    """An engine's server says that a call wrote so many tokens; the report that waits for the call adds them up."""
+    counted = _tokens.get()
+    if counted is not None:
+        counted.append(tokens)
+
+
+@contextmanager
+def counting_tokens() -> Generator[list[int]]:
+    """Collect the tokens of the calls inside the block whose server counts them; empty where none does."""
+    counted: list[int] = []
+    token = _tokens.set(counted)
+    try:
+        yield counted
+    finally:
+        _tokens.reset(token)
 
 
 @contextmanager

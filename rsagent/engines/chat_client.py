@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from rsagent.errors import EngineError, MissingExtra
 from rsagent.graphs.text import clean
-from rsagent.telemetry import note_retry
+from rsagent.telemetry import note_retry, note_tokens
 
 if TYPE_CHECKING:
     import openai
@@ -34,6 +34,8 @@ REASKS = 2
 
 _REPEATED = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
 _LONGEST_WAIT_S = 5.0
+_MOST_TOKENS = 1_000_000
+"""No call writes more; a larger number is not believed."""
 _CONTEXT = ("context length", "context_length", "too long", "maximum context", "max_model_len", "longer than the model")
 
 
@@ -55,6 +57,7 @@ class ChatClient:
         """
         self._url, self._key = base_url, api_key
         self._timeout_s, self._max_retries, self._http = timeout_s, max_retries, http_client
+        self._counts: dict[str, Any] = {"stream_options": {"include_usage": True}}
         self._client = self._open()
 
     def _open(self) -> AsyncOpenAI:
@@ -76,11 +79,13 @@ class ChatClient:
         Raises:
             EngineError: the call failed, broke off, or brought no text.
         """
-        chunks = await self._repeated(stream=True, **request)
+        chunks = await self._streamed(request)
         said = finished = False
+        tokens = 0
         async with self._translated():
             try:
                 async for chunk in chunks:
+                    tokens = _written(chunk) or tokens  # the last one counts them all
                     if not chunk.choices:
                         continue
                     choice = chunk.choices[0]
@@ -90,6 +95,8 @@ class ChatClient:
                         said = True
                         yield choice.delta.content
             finally:
+                if tokens:
+                    note_tokens(tokens)
                 await chunks.close()
         if not finished:
             raise EngineError("the server's answer broke off" if said else "the server's answer is empty")
@@ -134,6 +141,8 @@ class ChatClient:
             EngineError: the call failed, or it holds none.
         """
         completion = await self._repeated(**request)
+        if tokens := _written(completion):
+            note_tokens(tokens)
         choices = getattr(completion, "choices", None)
         if not choices:
             raise EngineError("the server sends no choice")
@@ -146,11 +155,23 @@ class ChatClient:
         """Close the connections."""
         await self._client.close()
 
+    async def _streamed(self, request: dict[str, Any]) -> Any:
+        """A stream that ends with the tokens it took, or one without where the server knows no such option."""
+        counts = self._counts
+        try:
+            return await self._repeated(stream=True, **counts, **request)
+        except EngineError as fault:
+            if not counts or "stream_options" not in str(fault):
+                raise
+        self._counts = {}
+        return await self._repeated(stream=True, **request)
+
     async def _repeated(self, **request: Any) -> Any:
         """One call, repeated where that may help, with a wait that doubles."""
         for attempt in range(self._max_retries + 1):
             try:
-                async with self._translated():
+                # the client's own limit is one between two reads, which a server that drips never meets
+                async with self._translated(), asyncio.timeout(self._timeout_s):
                     return await self._client.chat.completions.create(**request)
             except _Passing as fault:
                 if attempt == self._max_retries:
@@ -168,7 +189,7 @@ class ChatClient:
 
         try:
             yield
-        except openai.APITimeoutError as error:
+        except (openai.APITimeoutError, TimeoutError) as error:
             raise _Passing(f"the server did not answer within {self._timeout_s:g} s") from error
         except openai.APIConnectionError as error:
             if _caused_by(error, ssl.SSLError) or "CERTIFICATE" in str(error.__cause__).upper():
@@ -215,6 +236,12 @@ class _Passing(EngineError):
     def __init__(self, message: str, wait_s: float = 0.0) -> None:
         super().__init__(message)
         self.wait_s = wait_s
+
+
+def _written(answer: Any) -> int:
+    """How many tokens the server says it wrote; 0 where it says nothing that can be believed."""
+    said = getattr(getattr(answer, "usage", None), "completion_tokens", 0)
+    return said if type(said) is int and 0 < said <= _MOST_TOKENS else 0
 
 
 def _check_choice(finish: str | None, message: Any) -> None:
