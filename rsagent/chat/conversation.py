@@ -337,7 +337,7 @@ class Conversation:
 
     def _place(self, turn: Turn) -> tuple[Any, list[str]]:
         """Where in the session's thread `turn` goes on, and the checkpoints that it takes the place of."""
-        place: dict[str, Any] = {"thread_id": self.id}
+        place: dict[str, Any] = {"thread_id": self.id, "checkpoint_ns": ""}  # what a cut turn is kept by needs both
         if self.id is None or turn.number == self._next():
             return {"configurable": place}, []
         with on_disk():

@@ -43,7 +43,7 @@ def test_what_was_typed_in_one_session_is_found_in_the_next(place: Path, picture
         second.wait(f"{PROMPT} Where is the pond?")
         second.child.send("\x1b[A")
         second.wait(f"{PROMPT} Is there a bridge?")
-        second.child.send("\x15")
+        second.child.send("\x1b[B" * 2)  # back to the empty line; to clear the one from the past would lose it for the search
         second.press("r")
         second.wait("I-search backward")
         second.child.send("brid")
