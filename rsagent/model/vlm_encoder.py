@@ -142,7 +142,8 @@ def grid_positions(side: int, dim: int) -> Tensor:
     """
     quarter = dim // 4
     centres = (torch.arange(side) + 0.5) / side
-    frequencies = math.pi * torch.exp(torch.linspace(0, math.log(24.0), quarter))
+    # the device is said because transformers makes linspace forget that of the context while it loads something
+    frequencies = math.pi * torch.exp(torch.linspace(0, math.log(24.0), quarter, device=centres.device))
     waves = centres[:, None] * frequencies
     line = torch.cat([waves.sin(), waves.cos()], 1)
     rows = line[:, None].expand(side, side, -1)

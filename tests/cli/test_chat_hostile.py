@@ -74,7 +74,7 @@ def test_no_escape_reaches_the_terminal(texts: list[str], columns: int, look: st
 @given(hostile)
 def test_whatever_is_typed_is_a_command_pictures_or_a_question(text: str) -> None:
     command = command_of(text)
-    assert command is None or re.fullmatch("/[a-z]+", command[0])
+    assert command is None or re.fullmatch(r"/[^\s/]*", command[0])
     paths, rest = find_paths(text)
     assert all(path for path in paths) and isinstance(rest, str)
 

@@ -44,27 +44,27 @@ async def test_each_image_gets_the_soft_prompts_of_its_partner_and_keeps_all_els
         other = next(k for k in range(4) if np.array_equal(picture(k), by_digest[facts.sha256]()))
         assert other != seed
         assert gate == plain[seed][1]
-        assert np.array_equal(prefix[:-own], plain[seed][0][:-own])
-        assert np.allclose(prefix[-own:], plain[other][0][-own:], atol=1e-5)
+        assert np.array_equal(prefix[own:], plain[seed][0][own:])
+        assert np.allclose(prefix[:own], plain[other][0][:own], atol=1e-5)
 
 
 async def test_zero_takes_them_away(engine):
     engine.ablate("zero")
     prefix, _ = await soft_prompts(engine, 1)
     own = engine.network.config.router.soft_prompts
-    assert not prefix[-own:].any()
-    assert prefix[:-own].any()
+    assert not prefix[:own].any()
+    assert prefix[own:].any()
 
 
 async def test_the_mean_is_the_same_for_every_image_and_none_is_its_own(engine):
     plain = [await soft_prompts(engine, seed) for seed in range(4)]
     engine.ablate("mean", Others(sample=list(PICTURES.values())))
     own = engine.network.config.router.soft_prompts
-    expected = np.mean([prefix[-own:] for prefix, _ in plain], axis=0)
+    expected = np.mean([prefix[:own] for prefix, _ in plain], axis=0)
     for seed in range(4):
         prefix, gate = await soft_prompts(engine, seed)
-        assert np.allclose(prefix[-own:], expected, atol=1e-5)
-        assert np.array_equal(prefix[:-own], plain[seed][0][:-own])
+        assert np.allclose(prefix[:own], expected, atol=1e-5)
+        assert np.array_equal(prefix[own:], plain[seed][0][own:])
         assert gate == plain[seed][1]
 
 
@@ -73,7 +73,7 @@ async def test_text_prompts_alone_leave_no_place_for_soft_ones(engine):
     engine.ablate("text")
     prefix, _ = await soft_prompts(engine, 1)
     own = engine.network.config.router.soft_prompts
-    assert np.array_equal(prefix, plain[:-own])
+    assert np.array_equal(prefix, plain[own:])
     facts = await engine.prepare(picture(1))
     prompt = (await engine.route(facts.sha256, ASKED, "answer"))[0].model_copy(update={"max_tokens": 4})
     assert "".join([piece async for piece in engine.generate(prompt)])
