@@ -30,7 +30,6 @@ QUERIES, WORDS, PROMPT, CAPTION, QUESTION = 32, 24, 16, 80, 12
 """Tokens: F_VLM, the instruction in the Q-Former, a prompt, a caption of some sixty words, a question with its answer."""
 QUESTIONS_AN_IMAGE = 2
 _VLM_PARAMETERS = 185_686_272  # InstructBLIP's Q-Former and query tokens, without the projection
-_VIT_PARAMETERS = 985_952_256
 _FEATURE_BYTES = 257 * 1408 * 2
 _CONTEXT = 1.0e9  # what CUDA and its libraries take for themselves
 

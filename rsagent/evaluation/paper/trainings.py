@@ -21,8 +21,6 @@ from rsagent.evaluation.run import say
 from rsagent.evaluation.run_folder import write_whole
 from rsagent.training.recipe import Recipe, load_recipe
 
-RATE = 900
-"""Images a minute that the stages of the language side see on two cores, by the hours that the recipe tiny-3 took."""
 _STILL = 1e-9  # a learning rate that changes nothing
 _REPORTS = 0.05  # of an arm's images are described by its experts for the composer
 _ORDER: tuple[Takes, ...] = ("encoder", "base", "stage1")
