@@ -65,7 +65,7 @@ def main() -> int:
         root = data_root(chosen.data)
         held = held_out_images(root)
         names = {item.path.name for item in held["ucm"]}
-        asked = [one for one in read_rsivqa_ucm(root) if one.path.name in names]
+        asked = [one for one in read_rsivqa_ucm(root, drop_faulty=False) if one.path.name in names]
         for checkpoint in chosen.checkpoints:
             for style, score in asyncio.run(scores(checkpoint, held)).items():
                 figures = score.figures()

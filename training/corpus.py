@@ -284,7 +284,8 @@ def _pictures(
     labelled = {item.path: item for item in as_labelled(items, tags)}
     asked: dict[Path, list[QuestionItem]] = {}
     if style == "ucm":
-        for item in read_rsivqa_ucm(root):
+        # those that name nothing too: they are asked in the reported parts as well, and have their own usual answers
+        for item in read_rsivqa_ucm(root, drop_faulty=False):
             if item.split == "train":
                 asked.setdefault(item.path, []).append(item)
     divided = read_aspects(aspect_file(root, style))
