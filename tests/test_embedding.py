@@ -93,6 +93,19 @@ async def test_the_graph_itself_as_a_node_reads_no_context_of_the_parent(picture
     assert isinstance(result["answer"], Answer) and result["answer"].text == "a port"
 
 
+@pytest.mark.parametrize("registered", [True, False])
+async def test_the_graph_itself_as_a_node_of_a_parent_with_a_checkpointer(picture: str, registered: bool) -> None:
+    serde = JsonPlusSerializer(allowed_msgpack_modules=CHECKPOINT_TYPES) if registered else None
+    graph = StateGraph(Shared).add_node("look", create_graph(ScriptedEngine(SAID))).add_edge(START, "look")
+    compiled, config = graph.compile(checkpointer=InMemorySaver(serde=serde)), {"configurable": {"thread_id": "t"}}
+    first = await compiled.ainvoke({"image": picture, "question": "what is it?"}, config)
+    second = await compiled.ainvoke({"question": "where are the boats?"}, config)  # the parent keeps the picture's path
+    assert [turn["answer"].question for turn in (first, second)] == ["what is it?", "where are the boats?"]
+    assert len(second["answer"].evidence) == len(first["answer"].evidence)  # nothing of the turn before is left
+    kept = (await compiled.aget_state(config)).values
+    assert isinstance(kept["answer"], Answer) and kept["answer"].text == second["answer"].text
+
+
 async def test_events_and_the_text_stream_through_a_parent(picture: str) -> None:
     events: list[Any] = []
     texts: list[str] = []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import signal
 import socket
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -48,8 +50,10 @@ async def serve(agent: RSAgent, engine: Engine, options: ServeOptions, *, host: 
     await serve_app(app, host=host, port=port, grace_s=longest_s if grace_s is None else grace_s)
 
 
-async def serve_app(app: Any, *, host: str, port: int, grace_s: float) -> None:
-    """Serve any ASGI application in this way; see `serve`."""
+async def serve_app(
+    app: Any, *, host: str, port: int, grace_s: float, on_stop: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Serve any ASGI application in this way; see `serve`. `on_stop` runs beside what is in hand when told to stop."""
     config = uvicorn.Config(
         app,
         host=host,
@@ -75,6 +79,13 @@ async def serve_app(app: Any, *, host: str, port: int, grace_s: float) -> None:
     def stop(number: int, frame: Any) -> None:
         server.should_exit = True
 
+    async def stopping() -> None:
+        while not server.should_exit:
+            await asyncio.sleep(0.1)
+        if on_stop is not None:
+            await on_stop()
+
+    watching = asyncio.create_task(stopping())
     # uvicorn handles signals while it serves, and when it has shut down raises them once more for whoever did before:
     # that is for `stop`, which also hears one that comes too early.
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -82,6 +93,7 @@ async def serve_app(app: Any, *, host: str, port: int, grace_s: float) -> None:
     try:
         await server.serve([listening])
     finally:
+        watching.cancel()
         listening.close()
         for number, handler in before.items():
             signal.signal(number, handler)

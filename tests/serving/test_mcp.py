@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -85,6 +86,30 @@ async def test_over_stdio(picture: str, tmp_path: Path) -> None:
     async with Client(server) as client:
         result = await client.call_tool("describe_image", {"image": picture})
         assert result.structured_content["theme"] == "This is a scripted scene."
+
+
+async def test_sigterm_answers_the_call_in_hand_and_waits_for_no_idle_client(picture: str, tmp_path: Path) -> None:
+    script = {"answers": SAID, "delays": dict.fromkeys(SAID, 3.0)}
+    (tmp_path / "script.json").write_text(json.dumps(script))
+    environment = {"RSAGENT_ENGINE": "scripted", "PYTHONPATH": os.getcwd(), "HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "rsagent", "mcp", "--http", "--port", "0", "--root", str(tmp_path),
+        env={**environment, "RSAGENT_SCRIPT": str(tmp_path / "script.json")}, cwd=tmp_path, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    log = b""
+    while b'"listening"' not in log:
+        log += (line := await process.stderr.readline())
+        assert line, log
+    port = int(re.search(rb'"port": (\d+)', log)[1])
+    assert b'"grace_s": 240.0' in log and b"given up" not in log
+    async with Client(f"http://127.0.0.1:{port}/mcp") as idle, Client(f"http://127.0.0.1:{port}/mcp") as asking:
+        assert await idle.list_tools()
+        call = asyncio.create_task(asking.call_tool("describe_image", {"image": "port.png"}))
+        await asyncio.sleep(1.0)
+        assert not call.done()
+        process.terminate()
+        assert (await call).structured_content["theme"] == "A port."
+        assert await asyncio.wait_for(process.wait(), 60) == 0  # long before the grace is over
 
 
 async def test_over_streamable_http(picture: str, tmp_path: Path) -> None:
