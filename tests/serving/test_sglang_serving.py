@@ -157,6 +157,14 @@ def test_the_command_has_every_adapter_and_counts_the_base(tiny_checkpoint: Path
     assert [adapter.split("=")[0] for adapter in adapters] == ["composer", "object", "relation", "single", "theme"]
 
 
+@pytest.mark.parametrize(
+    ("ranks", "cores", "bound"),
+    [(2, [0, 1], "0|1"), (2, [0, 1, 2, 3, 4], "0,1|2,3"), (3, [4, 7], "4|7|4"), (2, [5], "5|5")],
+)
+def test_copies_on_a_cpu_share_its_cores(ranks: int, cores: list[int], bound: str):
+    assert launch.bound_cores(ranks, cores) == bound
+
+
 def test_another_sglang_is_named(tmp_path: Path):
     python = tmp_path / "python"
     for says, named in (("echo 0.5.21", "has SGLang 0.5.21, the plugin is made for 0.5.23"), ("exit 1", "has no SGLang")):

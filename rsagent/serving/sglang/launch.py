@@ -78,7 +78,23 @@ def environment(options: Options) -> dict[str, str]:
     if options.device == "cpu":
         threads = os.environ.get("OMP_NUM_THREADS", "1")  # more are slower on small machines, by a factor of several
         variables |= {"SGLANG_USE_CPU_ENGINE": "1", "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        nodes = len(list(Path("/sys/devices/system/node").glob("node[0-9]*"))) or 1
+        if options.tp * options.dp > nodes and "SGLANG_CPU_OMP_THREADS_BIND" not in os.environ:
+            # by itself SGLang wants a NUMA node for each copy or shard, and ends where there are fewer
+            variables["SGLANG_CPU_OMP_THREADS_BIND"] = bound_cores(options.tp * options.dp, _cores())
     return variables
+
+
+def bound_cores(ranks: int, cores: Sequence[int]) -> str:
+    """Which cores each of the `ranks` keeps to, as SGLang reads it: "0,1|2,3"; cores are shared where there are too few."""
+    each = max(1, len(cores) // ranks)
+    groups = [[cores[(rank * each + place) % len(cores)] for place in range(each)] for rank in range(ranks)]
+    return "|".join(",".join(map(str, group)) for group in groups)
+
+
+def _cores() -> list[int]:
+    """The processor cores that a child of ours may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def printed(line: Sequence[str], variables: dict[str, str]) -> str:
