@@ -144,6 +144,18 @@ def test_a_cache_that_cannot_be_written_is_named(tiny_checkpoint: Path, cache: P
         prepare.prepare(checks.check_checkpoint(tiny_checkpoint), "digest")
 
 
+def test_a_user_without_a_home_is_told_what_to_set(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def unknown(user: int) -> None:
+        raise KeyError(f"uid not found: {user}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(EngineError, match="no home folder .*XDG_CACHE_HOME"):
+        prepare.prepare(checks.check_checkpoint(tiny_checkpoint), "digest")
+
+
 def test_the_command_has_every_adapter_and_counts_the_base(tiny_checkpoint: Path):
     servable = checks.check_checkpoint(tiny_checkpoint)
     options = launch.Options("/env/bin/python", port=31000, device="cuda", tp=2, dp=4, extra=("--mem-fraction-static", "0.8"))

@@ -23,8 +23,15 @@ from rsagent.serving.sglang.llm_files import read_json
 
 
 def cache_folder() -> Path:
-    """Where prepared folders and the servers' logs are kept."""
-    return user_cache_path("rsagent", appauthor=False) / "sglang"
+    """Where prepared folders and the servers' logs are kept.
+
+    Raises:
+        EngineError: the user has no home folder.
+    """
+    try:
+        return user_cache_path("rsagent", appauthor=False) / "sglang"
+    except (RuntimeError, KeyError) as error:  # a user that the system does not know, as in a container
+        raise EngineError("there is no home folder to prepare the checkpoint in: set XDG_CACHE_HOME to a folder") from error
 
 
 def prepared_folder(servable: Servable, digest: str) -> Path:
@@ -37,7 +44,7 @@ def prepare(servable: Servable, digest: str) -> Path:
     """Write the folder for a checkpoint of this digest, unless it is there; gives its path.
 
     Raises:
-        EngineError: the machine failed: the disk is full, or the cache cannot be written.
+        EngineError: the machine failed: the disk is full, the cache cannot be written, or there is no home.
     """
     target = prepared_folder(servable, digest)
     config = json.dumps(_config(servable), indent=2, sort_keys=True) + "\n"
