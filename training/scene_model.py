@@ -27,9 +27,8 @@ CELLS: tuple[str, ...] = (
 LINES: tuple[str, ...] = ("road", "runway", "river")
 SEASONS: tuple[str, ...] = ("summer", "autumn", "winter")
 SIDES: tuple[str, ...] = ("left", "right", "top", "bottom")
-STRIDE = 16
-"""Side of an annotation cell in pixels at 224 px: the grid is always 14 x 14, whatever the picture's size."""
 GRID = 14
+"""Annotation cells a side, whatever the picture's size."""
 
 GROUND, ROAD, WATER, SAND, FOLIAGE, PAVED = range(6)
 """Codes of the coarse map of what covers the ground."""

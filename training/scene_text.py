@@ -53,13 +53,6 @@ _SEASONS: dict[str, tuple[str, ...]] = {
     "autumn": ("in autumn", "with the colors of autumn"),
     "winter": ("in winter", "covered with snow", "in winter snow"),
 }
-_THERE = (
-    "there {is} {l}",
-    "there {is} {l} in the image",
-    "one can see {l}",
-    "we can see {l}",
-    "the scene contains {l}",
-)
 _SIDES = {"top": "at the top", "bottom": "at the bottom", "left": "on the left side", "right": "on the right side"}
 _MANY = ("many", "a lot of", "many")
 

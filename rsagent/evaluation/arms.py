@@ -18,11 +18,9 @@ from rsagent.evaluation.intervals import Figure, bootstrap_mean
 from rsagent.evaluation.matchers import match
 from rsagent.evaluation.paired import Difference, difference
 from rsagent.evaluation.question_types import family_of
-from rsagent.evaluation.run_folder import RunFolder
+from rsagent.evaluation.run_folder import SAME, RunFolder
 from rsagent.evaluation.table import Column, Row, Table
 
-SAME = ("dataset", "split", "limit", "items")
-"""What runs must share to be compared."""
 ARM, DIFFERENCE, P = "arm", "difference", "p"
 NOTE = (
     "Difference: the arm minus {reference}, paired; 95 % bootstrap over images, permutation test of 10,000 changes of sides. "

@@ -16,11 +16,10 @@ from rsagent.evaluation.matchers import Match, match
 from rsagent.evaluation.paired import Difference, difference
 from rsagent.evaluation.question_types import COUNT_TYPES, Family, family_of
 from rsagent.evaluation.questions import score_questions
-from rsagent.evaluation.run_folder import RunFolder
+from rsagent.evaluation.run_folder import SAME, RunFolder
 from rsagent.evaluation.scoring import LENIENT, MACRO, MICRO, STRICT, difference_table
 from rsagent.evaluation.table import Column, Row, Table
 
-_SAME = ("dataset", "split", "limit", "items")
 _TOP = 10
 """Counts up to this one have a row of their own in a confusion; the others share two."""
 COUNTS = (*map(str, range(_TOP + 1)), "11-20", "more", "no number")
@@ -80,7 +79,7 @@ def compare_runs(folders: Sequence[Path], *, meteor: bool = False, seed: int = 0
         raise UserError(f"give at most {len(ascii_uppercase)} runs")
     runs = [RunFolder.read(folder) for folder in folders]
     for run in runs[1:]:
-        for name in _SAME:
+        for name in SAME:
             ours, theirs = runs[0].config.get(name), run.config.get(name)
             if ours != theirs:
                 raise UserError(f"{run.path} has {name} {theirs}, {runs[0].path} has {ours}: compare runs on one set")

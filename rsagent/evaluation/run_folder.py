@@ -27,6 +27,8 @@ from rsagent.evaluation.table import Table, from_json, to_json
 VERSION = 1
 _MANIFEST, _TABLES, _PROMPTS, _LOCK = "run.json", "tables.json", "prompts.json", ".lock"
 _UNSAID = "not given"
+SAME = ("dataset", "split", "limit", "items")
+"""What the configurations of runs must share for them to be compared."""
 
 
 @dataclass

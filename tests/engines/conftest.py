@@ -10,6 +10,7 @@ from PIL import Image
 
 from rsagent.engines.sglang import SGLangEngine
 from rsagent.model.checkpoint import checkpoint_digest
+from tests.engines.misbehaving import Upstream, misbehaving
 from tests.engines.pretender import Pretender, connect
 
 if TYPE_CHECKING:
@@ -50,3 +51,15 @@ async def engine(server: Pretender, tiny_checkpoint: Path) -> AsyncIterator[SGLa
     engine = await connect(server.url, tiny_checkpoint)
     yield engine
     await engine.close()
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    Image.new("RGB", (40, 30), (10, 80, 120)).save(tmp_path / "port.png")
+    return str(tmp_path / "port.png")
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    async with misbehaving() as server:
+        yield server

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,7 @@ from rsagent.engines.planning import rule_gates
 from rsagent.errors import AllExpertsFailed, EngineError, SettingsError
 from rsagent.graphs import CHECKPOINT_TYPES
 from rsagent.telemetry import TurnTrace
-from tests.engines.misbehaving import KEY, SAID, Upstream, chat_engine, kind, misbehaving
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[Upstream]:
-    async with misbehaving() as server:
-        yield server
+from tests.engines.misbehaving import KEY, SAID, Upstream, chat_engine, kind
 
 
 @pytest.fixture

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import datetime
 import ssl
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 import trustme
-from PIL import Image
 
 from rsagent import RSAgent
 from rsagent.errors import AllExpertsFailed
@@ -21,18 +18,6 @@ from tests.engines.misbehaving import KEY, Upstream, chat_engine, misbehaving
 JOINED = "A harbour. Three boats and a quay. The boats lie along the quay."
 STAGES = ("router", "expert", "composer")
 LONG_AGO = datetime.datetime(2001, 1, 1, tzinfo=datetime.UTC)
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[Upstream]:
-    async with misbehaving() as server:
-        yield server
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> str:
-    Image.new("RGB", (40, 30), (10, 80, 120)).save(tmp_path / "port.png")
-    return str(tmp_path / "port.png")
 
 
 async def check(stage: str, picture: str, expected: str, url: str, **options: Any) -> None:

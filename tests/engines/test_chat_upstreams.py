@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
-from PIL import Image
 
 from rsagent import RSAgent
 from rsagent.engines.chat import ChatEngine
@@ -24,12 +22,6 @@ Upstream = Callable[..., Awaitable[ChatEngine]]
 SAID = {"theme": "a port", "object": "12", "relation": "the boats lie along the quay"}
 KEY = "correct-horse-battery"
 EXPERTS = {name: f"rsagent:{name}" for name in SAID}
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> str:
-    Image.new("RGB", (40, 30), (10, 80, 120)).save(tmp_path / "port.png")
-    return str(tmp_path / "port.png")
 
 
 @pytest.fixture

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from rsagent import RSAgent
 from rsagent.telemetry import TurnTrace
-from tests.engines.misbehaving import Upstream, chat_engine, misbehaving
+from tests.engines.misbehaving import Upstream, chat_engine
 
 USAGE = {"prompt_tokens": 900, "completion_tokens": 41, "total_tokens": 941}
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[Upstream]:
-    async with misbehaving() as server:
-        yield server
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> str:
-    Image.new("RGB", (40, 30), (10, 80, 120)).save(tmp_path / "port.png")
-    return str(tmp_path / "port.png")
 
 
 async def turn(upstream: Upstream, picture: str, **options: Any) -> tuple[int, TurnTrace]:
