@@ -66,7 +66,8 @@ class Collator:
         words, word_mask: `(rows, words)` the instructions.
         ids, segment, labels: `(rows, tokens)` the LLM's text: segment 0 is the prompt, k the k-th target, -1 padding; a
             target sees the prompt and itself alone.
-        weight: `(rows,)` weight of a target token. adapter: `(rows,)` index into `adapters`.
+        weight: `(rows,)` weight of a target token. adapter: `(rows,)` index into `adapters`. hidden: `(rows,)` whether the
+            LLM reads the row without F_VLM.
         needed: `(rows, experts)` gate labels, -1 where there are none. answer: `(rows,)` answer class, or -1.
         marks: `(rows, 2, queries)` how many subjects and others lie in each query's region, and maps: `(rows, MAPS, queries)`
             which kinds and colours stand there; nan where nobody knows.
@@ -102,6 +103,7 @@ class Collator:
             "labels": _pad([item[3] for item in built], IGNORE),
             "weight": torch.tensor([_ANSWER_WEIGHT if row.task == "answer" else 1.0 for row in rows]),
             "adapter": torch.tensor([self.adapters.index(row.adapter) for row in rows]),
+            "hidden": torch.tensor([row.hidden for row in rows]),
             "needed": torch.tensor([self._needed(row) for row in rows]),
             "answer": torch.tensor([self.answers.get(row.answer, -1) if row.answer else -1 for row in rows]),
             "marks": torch.stack([torch.stack([mark_grid(where, self.side) for where in (r.subject, r.other)]) for r in rows]),

@@ -51,6 +51,7 @@ class Row:
         answer: the short answer, for the auxiliary read-out of the Q-Former; "" for captions.
         subject, other: where the things lie that a question is about and those it compares them with; None: nobody knows.
         things, masses: under a caption's instruction, what stands where in a rendered scene; None for real pictures.
+        hidden: whether the LLM reads the soft prompt without F_VLM, so that the router has to write what it saw.
     """
 
     image: int
@@ -65,6 +66,7 @@ class Row:
     other: Points | None = None
     things: tuple[Thing, ...] | None = None
     masses: tuple[int, ...] = ()
+    hidden: bool = False
 
 
 @dataclass
@@ -92,7 +94,8 @@ class Corpus:
     """Real pictures and rendered scenes with their words; `experts` in the paper's order.
 
     Of a rendered scene the LLM answers `told` questions, and in `base` the Q-Former's heads learn from `looks` more. Where
-    answers are learnt, `asked_share` of the real pictures are such that people asked something about.
+    answers are learnt, `asked_share` of the real pictures are such that people asked something about. From `hidden_share` of
+    the experts' rows F_VLM is hidden.
     """
 
     pictures: dict[str, list[Picture]]
@@ -103,6 +106,7 @@ class Corpus:
     told: int = 3
     looks: int = 0
     asked_share: float = 0.15
+    hidden_share: float = 0.0
 
     def sample(self, index: int, stage: Stage) -> list[Row]:
         """The rows of the `index`-th sample of a stage."""
@@ -114,7 +118,8 @@ class Corpus:
             return [self._composer_row(self.draw_picture(rng), rng)]
         picture = self.draw_picture(rng, answers=True)
         if stage == "stage2":  # of some pictures an expert has nothing to say and was asked nothing
-            return list(self._moe_rows(picture, rng)) or [self._whole_row(picture, rng)]
+            rows = list(self._moe_rows(picture, rng)) or [self._whole_row(picture, rng)]
+            return [replace(row, hidden=rng.random() < self.hidden_share) for row in rows]
         return list(self._single_rows(picture, rng, stage)) or [self._caption_row(picture, rng, stage)]
 
     def without(self, rows: set[int]) -> Corpus:

@@ -90,10 +90,12 @@ class LanguageTask(nn.Module):
             prefix = visual_prefix(prefix, soft_prompts)
             extra["adapter_names"] = [self.adapters[int(index)] for index in chosen]
         segments = torch.cat([torch.zeros(prefix.shape[:2], dtype=segment.dtype, device=ids.device), segment], 1)
+        read, end = segments.clone(), prefix.shape[1]
+        read[:, end - seen.projected.shape[1] : end].masked_fill_(batch["hidden"][part][:, None], -1)  # its places are kept
         embeds = torch.cat([prefix, self.llm.get_input_embeddings()(ids).to(prefix.dtype)], 1)
         output = self.llm(
             inputs_embeds=embeds,
-            attention_mask=block_mask(segments),
+            attention_mask=block_mask(read),
             position_ids=positions(segments),
             logits_to_keep=ids.shape[1],  # nothing is predicted from the prefix
             **extra,

@@ -117,6 +117,7 @@ class StageRecipe(_Run):
     scene_share: float = Field(default=0.4, ge=0, le=1)
     told: int = Field(default=3, ge=1, description="questions a rendered scene that the LLM answers (not the composer)")
     asked: float = Field(default=0.15, ge=0, le=1, description="share of real pictures that people asked questions about")
+    hidden: float = Field(default=0, ge=0, lt=1, description="share of experts' rows read without F_VLM (stage2)")
     looks: int = Field(default=0, ge=0, description="further questions an image for the Q-Former's read-out alone (base)")
     lr: Rate = 1e-3
     warmup: float = Field(default=0.05, ge=0, le=1, description="share of the steps in which the learning rate rises")

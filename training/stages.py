@@ -331,7 +331,8 @@ def _run(
     )  # fmt: skip
     corpus = replace(
         material.corpus,
-        scene_share=settings.scene_share, told=settings.told, looks=settings.looks, asked_share=settings.asked,
+        scene_share=settings.scene_share, told=settings.told, looks=settings.looks,
+        asked_share=settings.asked, hidden_share=settings.hidden,
     )  # fmt: skip
     trainer = StageTrainer(
         model=task,

@@ -184,6 +184,25 @@ def test_every_expert_has_its_own_soft_prompt(second: LanguageTask, material: Ma
     assert change("object", 2) < 1e-6
 
 
+def test_of_a_hidden_picture_the_soft_prompt_alone_tells(second: LanguageTask, material: Material):
+    hidden, shown = (row("two hangars", adapter="object", hidden=hidden) for hidden in (True, False))
+
+    def change(one: Row, parameter: torch.Tensor) -> float:
+        before = loss_of(second, material, [one])
+        with torch.no_grad():
+            parameter += 1.0
+            after = loss_of(second, material, [one])
+            parameter -= 1.0
+        return abs(after - before)
+
+    assert (
+        change(shown, second.vlm_encoder.projection.bias) > 1e-3 and change(hidden, second.vlm_encoder.projection.bias) < 1e-6
+    )
+    assert change(hidden, second.router.base) > 1e-3
+    mean = (loss_of(second, material, [hidden]) + loss_of(second, material, [shown])) / 2
+    assert loss_of(second, material, [hidden, shown]) == pytest.approx(mean, abs=1e-5)
+
+
 def test_gradients_reach_the_experts_in_the_batch_and_the_router_alone(second: LanguageTask, material: Material):
     for name, parameter in second.llm.named_parameters():
         parameter.requires_grad_(".lora_" in name)
