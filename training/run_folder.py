@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from pydantic import ValidationError
 
 from rsagent.errors import UserError
 from rsagent.training.processes import is_first
@@ -46,7 +47,7 @@ def _same_recipe(out: Path, recipe: Recipe) -> None:
         try:
             before = cast("dict[str, Any]", yaml.safe_load(file.read_text("utf-8")))
             begun = {name for name in _LATER if (out / name).exists() or (out / f"{name}.safetensors").exists()}
-            changed = _changes(before, own, ignored=set(_LATER) - begun)
+            changed = _changes(_with_defaults(before), own, ignored=set(_LATER) - begun)
         except (OSError, yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
             raise UserError(f"{file} cannot be read: give another --out, or delete it if its run had this recipe") from error
         if changed:
@@ -54,6 +55,14 @@ def _same_recipe(out: Path, recipe: Recipe) -> None:
             raise UserError(f"the run in {out} had another recipe: {changed[0]}{more}; take it back, or give another --out")
     with whole_files(file) as (partial,):
         partial.write_text(yaml.safe_dump(own, sort_keys=False), "utf-8")
+
+
+def _with_defaults(before: dict[str, Any]) -> dict[str, Any]:
+    """A stored recipe with what a later rsagent added, at its default: such a run had the same recipe."""
+    try:
+        return Recipe.model_validate(before).model_dump(mode="json", exclude={"optim"})
+    except ValidationError:  # it has what a recipe no longer has: a difference, which the comparison names
+        return before
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "", ignored: Collection[str] = ()) -> list[str]:
