@@ -44,8 +44,8 @@ typecheck: $(VENV)/.installed-dev  ## pyright, strict, on rsagent/
 default-model: $(VENV)/.installed-dev  ## train the default checkpoint from the data in RSAGENT_DATA; resumes after a kill
 	@test -n "$(RSAGENT_DATA)" || { echo "set RSAGENT_DATA to the folder that holds the data sets" >&2; exit 2; }
 	$(ALLOCATOR) $(BIN)/python -m rsagent train all --recipe training/recipes/tiny.yaml --data "$(RSAGENT_DATA)" --out runs/tiny --resume
-	$(ALLOCATOR) $(BIN)/python -m rsagent train all --recipe training/recipes/tiny-3.yaml --data "$(RSAGENT_DATA)" --out runs/tiny-3 --resume
-	$(BIN)/python scripts/evaluate_default.py --checkpoint runs/tiny-3/checkpoint --runs runs/tiny-3/evaluation
+	$(ALLOCATOR) $(BIN)/python -m rsagent train all --recipe training/recipes/tiny-4.yaml --data "$(RSAGENT_DATA)" --out runs/tiny-4 --resume
+	$(BIN)/python scripts/evaluate_default.py --checkpoint runs/tiny-4/checkpoint --runs runs/tiny-4/evaluation
 
 evaluate: $(VENV)/.installed-dev  ## the quality table of the default checkpoint (needs RSAGENT_DATA)
 	$(BIN)/python scripts/evaluate_default.py --only encoder --only captions --only questions --only scenes --page docs/results/default.md

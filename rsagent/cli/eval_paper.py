@@ -29,7 +29,7 @@ def paper(
     model: Annotated[
         str | None, typer.Option("--model", "--checkpoint", metavar="FOLDER", help="The model of tables without trainings.")
     ] = None,
-    recipe: Annotated[str, typer.Option(metavar="FILE", help="Recipe of the trainings, or the name of one.")] = "tiny-3",
+    recipe: Annotated[str, typer.Option(metavar="FILE", help="Recipe of the trainings, or the name of one.")] = "tiny-4",
     base: Annotated[
         Path | None, typer.Option(metavar="RUN", help="A training whose base, tokenizer and features are used.")
     ] = None,

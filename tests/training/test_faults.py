@@ -147,6 +147,20 @@ def test_a_run_keeps_its_recipe(tiny_recipe: Recipe, tmp_path: Path):
         pass
 
 
+def test_a_key_that_recipes_did_not_have_then_is_no_difference(tiny_recipe: Recipe, tmp_path: Path):
+    with claimed(tmp_path, tiny_recipe):
+        pass
+    (tmp_path / "stage1").mkdir()
+    stored = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
+    del stored["stage1"]["looks"]
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(stored))
+    with claimed(tmp_path, tiny_recipe):
+        pass
+    looks = tiny_recipe.model_copy(update={"stage1": tiny_recipe.stage1.model_copy(update={"looks": 4})})
+    with pytest.raises(UserError, match="stage1.looks was 0, is 4"), claimed(tmp_path, looks):
+        pass
+
+
 def test_a_run_from_before_recipes_were_kept_goes_on(tiny_recipe: Recipe, tmp_path: Path):
     (tmp_path / "stage1.safetensors").touch()
     with claimed(tmp_path, tiny_recipe):

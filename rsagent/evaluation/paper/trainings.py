@@ -62,7 +62,7 @@ def arm_recipe(arm: TrainedArm, seed: int, plan: Plan, shipped: Path) -> Recipe:
     file = plan.recipe if arm.recipe is None else shipped / f"{arm.recipe}.yaml"
     own = load_recipe(file, plan.changes)
     if own.base is None:
-        raise UserError(f"{file}: has no stage base; the paper's tables are trained with recipes such as tiny-3")
+        raise UserError(f"{file}: has no stage base; the paper's tables are trained with recipes such as tiny-4")
     changes = [*plan.changes, *arm.changes, f"seed={own.seed + seed}", "critical=null"]
     if arm.rank > 1:
         changes.append(f"network.lora_rank={arm.rank * own.network.lora_rank}")
