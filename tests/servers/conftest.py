@@ -101,6 +101,14 @@ def cramped(server_python: str, random_llama: Path, tmp_path_factory: pytest.Tem
 
 
 @pytest.fixture(scope="module")
+def chatting(server_python: str, random_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server of the random Llama that takes chats, with a template that says one message after the other."""
+    folder = tmp_path_factory.mktemp("chatting")
+    (folder / "template.jinja").write_text("{% for message in messages %}{{ message['content'] }} {% endfor %}", "utf-8")
+    yield from _running(random_llama, server_python, folder, extra=("--chat-template", str(folder / "template.jinja")))
+
+
+@pytest.fixture(scope="module")
 def copies(server_python: str, random_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server with two copies of the random Llama behind one address."""
     yield from _running(random_llama, server_python, tmp_path_factory.mktemp("copies"), dp=2)
