@@ -171,6 +171,7 @@ def load(
     servers = _urls(settings.url)
     for place in servers:
         _check_serves(place, folder)
+        _check_one_copy(place)
     if path.is_dir():  # else it may well be on the server's machine, which looks itself
         check_adapter(path, find_llm(folder, read_config(folder)).config)
         path = path.resolve()
@@ -186,7 +187,10 @@ def unload(name: Annotated[str, typer.Argument(metavar="NAME", help="The adapter
     from rsagent.settings import Settings
 
     _check_name(name)
-    for place in _urls(Settings.load(url=url).url):
+    servers = _urls(Settings.load(url=url).url)
+    for place in servers:
+        _check_one_copy(place)
+    for place in servers:
         ask(place, "/unload_lora_adapter", {"lora_name": name})
         say(f"{place} no longer has the adapter {name}")
 
@@ -209,6 +213,20 @@ def _check_serves(url: str, folder: Path) -> None:
     if model.get("weight_version") != checkpoint_digest(folder):
         named = f"{url} serves another checkpoint ({model.get('served_model_name')}) than {folder}"
         raise UserError(f"{named}, which the adapter is checked against: set RSAGENT_CHECKPOINT to the one it serves")
+
+
+def _check_one_copy(url: str) -> None:
+    """That a server can change its adapters while it runs; SGLang itself answers 500, and says nothing.
+
+    Raises:
+        UserError: it runs several copies of the LLM.
+    """
+    from rsagent.serving.sglang.http import SERVER, ask
+
+    copies = int(ask(url, SERVER).get("dp_size") or 1)
+    if copies > 1:
+        named = f"{url} runs {copies} copies of the LLM, whose adapters SGLang does not change while it runs"
+        raise UserError(f"{named}: start a server a copy instead of --dp, and name all of them in --url")
 
 
 def _urls(setting: str | None) -> list[str]:

@@ -7,8 +7,10 @@ that every test here is skipped.
 from __future__ import annotations
 
 import os
+import random
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,10 +127,16 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, below those that clients get.
+
+    A client that asks for a port of those, of a server that is away, may be given that very port for its own end: it then
+    talks to itself, and the server cannot come back.
+    """
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _running(checkpoint: Path, python: str, folder: Path, **given: Any) -> Iterator[Running]:

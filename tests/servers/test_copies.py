@@ -6,11 +6,10 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import pytest
+from typer.testing import CliRunner
 
+from rsagent.cli.main import app
 from rsagent.engines.local import LocalEngine
-from rsagent.errors import EngineError
-from rsagent.serving.sglang.http import ask
 from tests.servers.clients import connect, first_prompt, listen, prompts_of, wait_until_idle
 
 
@@ -26,9 +25,11 @@ async def test_two_copies_behind_one_address_say_what_one_says(copies: Any, pict
 
 
 async def test_adapters_cannot_be_loaded_later_and_the_copies_live(copies: Any, pictures: list[Path]):
-    theme = {"lora_name": "later", "lora_path": str((copies.checkpoint / "experts" / "theme").resolve())}
-    with pytest.raises(EngineError, match="data-parallel replicas are not supported"):
-        await asyncio.to_thread(ask, copies.url, "/load_lora_adapter", theme)
+    theme = copies.checkpoint / "experts" / "theme"
+    for arguments in (["load", "later", str(theme)], ["unload", "theme"]):
+        line, variables = ["experts", *arguments, "--url", copies.url], {"RSAGENT_CHECKPOINT": str(copies.checkpoint)}
+        outcome = await asyncio.to_thread(CliRunner().invoke, app, line, env=variables)
+        assert outcome.exit_code == 2 and "runs 2 copies" in outcome.stderr, outcome.output
     engine = await connect(copies)
     prompt = await first_prompt(engine, pictures[0], tokens=4)
     assert len(await listen(engine, prompt)) == 4
