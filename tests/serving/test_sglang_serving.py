@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -228,6 +229,21 @@ def test_a_server_that_ignores_the_end_is_ended_by_force(tmp_path: Path):
     server.stop(grace_s=0.2)
     assert not server.running
     server.stop()
+
+
+def test_a_server_outlives_the_thread_that_asked_for_it(tmp_path: Path):
+    made: list[Server] = []
+    line = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
+    thread = threading.Thread(target=lambda: made.append(Server(line, {}, tmp_path / "log")))
+    thread.start()
+    thread.join()
+    ends = time.monotonic() + 20
+    while not (tmp_path / "log").read_text() and time.monotonic() < ends:
+        time.sleep(0.05)
+    time.sleep(0.2)
+    assert made[0].running and (tmp_path / "log").read_text() == "up\n"
+    made[0].stop(0.0)
+    assert not made[0].running
 
 
 def test_a_killed_parent_leaves_none_of_the_servers_processes(tmp_path: Path):

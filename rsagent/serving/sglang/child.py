@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
 
@@ -66,20 +67,14 @@ class Server:
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
             self._written = log.open("wb", buffering=0)  # what a full disk refuses is not kept to be refused again
-            self._process = subprocess.Popen(
-                line,
-                env={**os.environ, **variables},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_dies_with_parent(),
-            )
+            started: Future[subprocess.Popen[bytes]] = Future()
+            arguments = (line, {**os.environ, **variables}, started)
+            self._reader = threading.Thread(target=self._run, args=arguments, name="rsagent-sglang-log", daemon=True)
+            self._reader.start()
+            self._process = started.result()
             self._guard = _guard(self._process)
         except OSError as error:
             raise EngineError(f"SGLang cannot be started: {error}") from error
-        self._reader = threading.Thread(target=self._read, name="rsagent-sglang-log", daemon=True)
-        self._reader.start()
 
     @property
     def pid(self) -> int:
@@ -135,22 +130,43 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _read(self) -> None:
+    def _run(self, line: Sequence[str], environment: dict[str, str], started: Future[subprocess.Popen[bytes]]) -> None:
+        """Start the server, and be there until it ends: for the kernel its parent is the thread that started it."""
+        try:
+            process = subprocess.Popen(
+                line,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_dies_with_parent(),
+            )
+        except BaseException as error:  # it belongs to whoever waits for the server
+            started.set_exception(error)
+            return
+        started.set_result(process)
+        try:
+            self._read(process)
+        finally:
+            process.wait()
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
         """Copy the output to the log, and notice what it means; in a thread, so that a full pipe never stops the server."""
-        assert self._process.stdout is not None
-        with self._process.stdout as output, self._written as log:
+        assert process.stdout is not None
+        with process.stdout as output, self._written as log:
             for raw in output:
                 line = raw.decode("utf-8", "replace")
                 self.last.append(line)
-                self._note(line)
+                self._note(line, process.pid)
                 with contextlib.suppress(OSError):  # a full disk must not stop what runs
                     log.write(raw)
                 if self._verbose:
                     print("".join(c if c.isprintable() else " " for c in line), file=sys.stderr, flush=True)
 
-    def _note(self, line: str) -> None:
+    def _note(self, line: str, group: int) -> None:
         if any(sign in line for sign in _FATAL):
-            _signal_group(self.pid, signal.SIGKILL)
+            _signal_group(group, signal.SIGKILL)
         for sign, meaning in _STEPS:
             if sign in line:
                 self.step = meaning
