@@ -48,13 +48,14 @@ def model(chatting: Any) -> str:
 
 
 async def test_each_adapter_streams_its_own_words(client: ChatClient, model: str):
-    async def said(name: str) -> list[str]:
+    async def said(name: str) -> str:
         request = {"model": name, "messages": HELLO, "max_tokens": 12, "temperature": 0.0}
         async with aclosing(client.stream(**request)) as words:
-            return [word async for word in words]
+            pieces = [word async for word in words]
+        assert len(pieces) > 1
+        return "".join(pieces).replace("\ufffd", "")  # half a character may come at the end, or not
 
     plain, theirs = await said(model), await said(f"{model}:object")
-    assert len(plain) > 1 and len(theirs) > 1
     assert plain != theirs and await said(f"{model}:object") == theirs
 
 
