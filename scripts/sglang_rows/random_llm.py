@@ -11,8 +11,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from rsagent.model.checkpoint import load_checkpoint, save_checkpoint
 from rsagent.training.fresh import fresh_network
+from rsagent.training.llm_sizes import LLM_TARGETS
 from rsagent.training.recipe import Recipe
-from rsagent.training.stages import LLM_TARGETS
 
 _FUSED = {"phi3": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]}
 
@@ -29,7 +29,7 @@ def random_checkpoint(model: Path, folder: Path, kind: str, width: int, layers: 
     tokenizer = load_checkpoint(model).tokenizer
     network = fresh_network(recipe, tokenizer, [])
     network.llm = _llm(kind, tokenizer, width, layers)
-    lora = LoraConfig(r=4, target_modules=_FUSED.get(kind, LLM_TARGETS), task_type="CAUSAL_LM")
+    lora = LoraConfig(r=4, target_modules=_FUSED.get(kind, LLM_TARGETS["llama"]), task_type="CAUSAL_LM")
     first, *others = network.config.experts
     network.llm = get_peft_model(network.llm, lora, adapter_name=first)
     for name in others:
