@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rsagent.errors import EngineError
+from rsagent.errors import EngineError, ServerAway
 from rsagent.serving.sglang.child import Server
-from rsagent.serving.sglang.http import ask
+from rsagent.serving.sglang.http import MODEL, ask
 from tests.servers.clients import connect, first_prompt, listen, wait_until_idle
 from tests.servers.conftest import READY_S, free_port
 
@@ -78,8 +79,17 @@ def router(server_python: str, untrained: Any, cramped: Any, tmp_path_factory: p
     line = [server_python, "-m", "sglang_router.launch_router", "--host", "127.0.0.1", "--port", str(port)]
     line += ["--prometheus-port", str(free_port()), "--worker-urls", untrained.url, cramped.url]
     with Server(line, {}, tmp_path_factory.mktemp("router") / "log") as server:
-        server.wait_ready(f"http://127.0.0.1:{port}", READY_S, lambda step: None)
-        yield SimpleNamespace(url=f"http://127.0.0.1:{port}", checkpoint=untrained.checkpoint)
+        url = f"http://127.0.0.1:{port}"
+        server.wait_ready(url, READY_S, lambda step: None)
+        ends = time.monotonic() + 60
+        while True:  # it is well before it has found its servers
+            try:
+                ask(url, MODEL)
+                break
+            except ServerAway:
+                assert time.monotonic() < ends
+                time.sleep(0.2)
+        yield SimpleNamespace(url=url, checkpoint=untrained.checkpoint)
 
 
 async def test_behind_sglangs_own_router_the_experts_say_the_same(router: Any, untrained: Any, many: list[Path]):
