@@ -295,6 +295,7 @@ def _save_llm(network: RSMoE, partial: Path, half: bool) -> None:
         if llm.config.tie_word_embeddings:
             state.pop("lm_head.weight", None)
         (partial / "llm").mkdir()
+        llm.config.architectures = [type(llm).__name__]  # one that was made here has none, and servers ask for it
         llm.config.save_pretrained(partial / "llm")
         save_file(_stored(state, half), partial / "llm" / "model.safetensors", {"format": "pt"})
     if wrapped:

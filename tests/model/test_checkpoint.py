@@ -132,6 +132,11 @@ def test_the_llm_folder_is_one_that_transformers_reads_alone(tiny_checkpoint: Pa
         torch.testing.assert_close(llm(input_ids=ids).logits, loaded.llm(input_ids=ids).logits)
 
 
+def test_the_llm_names_its_class_as_servers_ask_for_it(loaded: RSMoE, tmp_path: Path):
+    save_checkpoint(loaded, tmp_path / "saved")
+    assert json.loads((tmp_path / "saved" / "llm" / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]
+
+
 def test_no_path_of_this_machine_is_saved(loaded: RSMoE, tiny_checkpoint: Path, tmp_path: Path):
     save_checkpoint(loaded, tmp_path / "new")
     for file in (tmp_path / "new").rglob("*.json"):
