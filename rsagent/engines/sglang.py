@@ -39,6 +39,9 @@ OF_THE_TIME = 0.9
 _MOST_LOSSES = 5
 """How often a request may lose its server without a word in between: one that ends every server is not asked for ever."""
 
+_EVENT_TOKENS = 4
+"""Tokens that an event of a stream brings; the first comes at once. Token by token, the streams cost more than a small LLM."""
+
 
 class SGLangEngine:
     """An Engine whose experts run on SGLang; see `rsagent.engines.base.Engine`."""
@@ -228,6 +231,7 @@ class SGLangEngine:
                 "temperature": 0.0,
                 "max_new_tokens": prompt.max_tokens - before,
                 "stop_token_ids": [writing.eos],
+                "stream_interval": _EVENT_TOKENS,
                 **sampling,
             },
         }
