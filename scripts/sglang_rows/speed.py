@@ -17,6 +17,8 @@ from rsagent.schemas import ExpertPrompt
 from sglang_rows.bench import Bench, Row, bare_body, clocked, deciles, gather, listen, prompts_of
 
 _JSON = {"Content-Type": "application/json"}
+_TIMES = 4
+"""How often a run goes through the pictures: its end, where fewer captions are in hand than may be, should count for little."""
 
 
 async def latency(bench: Bench, rounds: int) -> list[Row]:
@@ -66,13 +68,13 @@ async def throughput(bench: Bench, rounds: int) -> list[Row]:
     rates: list[float] = []
     async with RSAgent(engine, expert_timeout_s=600) as agent, _client() as client:
 
-        async def by_agent() -> None:
-            async for described in agent.caption_many(bench.pictures, concurrency=32):
+        async def by_agent(times: int = _TIMES) -> None:
+            async for described in agent.caption_many(bench.pictures * times, concurrency=32):
                 if isinstance(described.result, RSAgentError):
                     raise described.result
 
         with _recorded(engine, asked):
-            await by_agent()  # which also fills the caches; some experts are asked twice
+            await by_agent(1)  # which also fills the caches; some experts are asked twice
         bodies = [json.dumps(await bare_body(engine, prompt)).encode() for prompt in asked]
 
         async def bare() -> None:
@@ -82,15 +84,15 @@ async def throughput(bench: Bench, rounds: int) -> list[Row]:
                 async with free:
                     (await client.post(f"{bench.url}/generate", content=body)).raise_for_status()
 
-            await asyncio.gather(*(one(body) for body in bodies))
+            await asyncio.gather(*(one(body) for body in bodies * _TIMES))
 
         await bare()
-        for _ in range(rounds):
+        for _ in range(max(2, rounds // 2)):
             ours, theirs = await clocked(by_agent), await clocked(bare)
             ratios.append(theirs / ours)
-            rates.append(len(bench.pictures) / ours)
+            rates.append(_TIMES * len(bench.pictures) / ours)
     ratio = statistics.median(ratios)
-    found = f"{ratio:.2f} ({deciles(ratios)}), n = {rounds} x {len(bodies)} requests; {statistics.median(rates):.1f} captions/s"
+    found = f"{ratio:.2f} ({deciles(ratios)}), n = {len(ratios)} x {_TIMES * len(bodies)} requests; {statistics.median(rates):.1f} captions/s"
     return [Row("agent / bare server, throughput at concurrency 32", found, ">= 0.90", ratio >= 0.90)]
 
 
