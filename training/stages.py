@@ -47,7 +47,7 @@ from rsagent.training.reports import described_pictures
 from rsagent.training.resume import checkpoint_to_resume, whole_files
 from rsagent.training.run_folder import claimed
 from rsagent.training.scene_store import scene_batches, scene_key, scene_texts
-from rsagent.training.stage_trainer import StageTrainer, stage_arguments
+from rsagent.training.stage_trainer import stage_arguments, train_task
 
 log = logging.getLogger(__name__)
 SAVE_STEPS = 200
@@ -334,13 +334,9 @@ def _run(
         scene_share=settings.scene_share, told=settings.told, looks=settings.looks,
         asked_share=settings.asked, hidden_share=settings.hidden,
     )  # fmt: skip
-    trainer = StageTrainer(
-        model=task,
-        args=stage_arguments(settings, out / stage, seed=recipe.seed, save_steps=SAVE_STEPS),
-        data_collator=collator,
-        train_dataset=Samples(corpus, stage, settings.samples),
-    )
-    trainer.train(resume_from_checkpoint=checkpoint_to_resume(out / stage, resume=resume))
+    arguments = stage_arguments(settings, out / stage, seed=recipe.seed, save_steps=SAVE_STEPS)
+    samples = Samples(corpus, stage, settings.samples)
+    train_task(task, arguments, collator, samples, checkpoint_to_resume(out / stage, resume=resume))
 
 
 def _views(bank: Any, views: int, size: int, seed: int) -> Iterator[Tensor]:
