@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -81,12 +82,7 @@ class LanguageTask(nn.Module):
     def _token_loss(self, seen: VLMFeatures, routing: Routing | None, batch: dict[str, Tensor]) -> Tensor:
         """Weighted sum over target tokens. Rows come sorted by length; two halves waste less on padding than one."""
         total = seen.projected.new_zeros(())
-        first = int((batch["segment"] < 0).all(1).sum())  # rows that are only looked at have no tokens
-        middle = (first + len(batch["ids"]) + 1) // 2
-        for part in (slice(first, middle), slice(middle, len(batch["ids"]))):
-            if part.start >= part.stop:
-                continue
-            length = int((batch["segment"][part] >= 0).sum(1).max())
+        for part, length in halves(batch["segment"]):
             labels = batch["labels"][part, :length]
             logits = self._logits(seen, routing, batch, part, length)
             chosen = labels != IGNORE
@@ -116,6 +112,18 @@ class LanguageTask(nn.Module):
             **extra,
         )
         return output.logits
+
+
+def halves(segment: Tensor) -> Iterator[tuple[slice, int]]:
+    """The rows of a sorted batch in two parts, each with the tokens of its longest; rows that are only looked at have none.
+
+    `segment` is `(rows, tokens)`, as `Collator` gives it.
+    """
+    first = int((segment < 0).all(1).sum())
+    middle = (first + len(segment) + 1) // 2
+    for part in (slice(first, middle), slice(middle, len(segment))):
+        if part.start < part.stop:
+            yield part, int((segment[part] >= 0).sum(1).max())
 
 
 def _gate_loss(gate: Tensor, needed: Tensor) -> Tensor:
