@@ -19,6 +19,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 
 from rsagent.errors import EngineError
 from rsagent.training.language import LanguageTask, counted
+from rsagent.training.processes import sharded
 from rsagent.training.recipe import StageRecipe
 
 METRICS = "metrics.jsonl"
@@ -174,11 +175,10 @@ def train_task(
     Raises:
         EngineError: as `StageTrainer`.
     """
-    shards = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"  # as `accelerate launch --use_fsdp` says it
-    model = copy.deepcopy(task) if shards else task
+    model = copy.deepcopy(task) if sharded() else task
     trainer = StageTrainer(model=model, args=arguments, data_collator=collator, train_dataset=samples)
     trainer.train(resume_from_checkpoint=checkpoint)
-    if shards:
+    if sharded():
         whole = cast("dict[str, Tensor]", trainer.accelerator.get_state_dict(trainer.model_wrapped))
         if trainer.is_world_process_zero():  # the others hold nothing, and read the stage's file
             task.load_state_dict(whole, strict=False)  # tied weights come once

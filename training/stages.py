@@ -41,7 +41,7 @@ from rsagent.training.language import LanguageTask
 from rsagent.training.pictures import augment, normalise, picture_bank, picture_key
 from rsagent.training.placement import adapt_llm, adapt_qformer
 from rsagent.training.pretrained import pretrained_network
-from rsagent.training.processes import alone, first_goes_first, is_first
+from rsagent.training.processes import alone, first_goes_first, is_first, sharded
 from rsagent.training.recipe import Recipe, StageRecipe
 from rsagent.training.reports import described_pictures
 from rsagent.training.resume import checkpoint_to_resume, whole_files
@@ -328,6 +328,7 @@ def _run(
     collator = (CriticalCollator if stage == "critical" else Collator)(
         material.stores, material.tokenizer, material.answers, recipe.network.experts, adapters,
         sizes.max_words, 1 if isinstance(sizes, PlainQFormerConfig) else sizes.queries_side, material.words_tokenizer,
+        every_adapter=sharded(),
     )  # fmt: skip
     corpus = replace(
         material.corpus,

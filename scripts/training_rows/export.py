@@ -70,7 +70,8 @@ def _spoken(checkpoint: Path, prompts: Sequence[ExpertPrompt], prefixes: Sequenc
             inputs_embeds=embeds, attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long), do_sample=False,
             max_new_tokens=prompt.max_tokens, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
         )  # fmt: skip
-        said.append(str(tokenizer.decode(written[0], skip_special_tokens=True)))
+        text = str(tokenizer.decode(written[0], skip_special_tokens=True))
+        said.append(text.rstrip("\ufffd"))  # half a letter at the end: ours never shows it
     return said
 
 
