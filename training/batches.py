@@ -17,6 +17,7 @@ from rsagent.training.features import FeatureStore
 
 IGNORE = -100
 _ANSWER_WEIGHT = 3.0  # an answer has few tokens, and each counts
+_NOTHING = ("",)
 MAX_TOKENS = 96
 """Tokens of a prompt and of a target; longer ones are cut."""
 
@@ -101,7 +102,7 @@ class Collator:
         """Put the rows of all samples into one batch."""
         rows = [row for sample in samples for row in sample]
         if self.every_adapter:
-            rows += [Row(rows[0].image, rows[0].instruction, "", ("",), name, "caption") for name in self.adapters]
+            rows += [Row(rows[0].image, rows[0].instruction, "", _NOTHING, name, "caption") for name in self.adapters]
         built = [(row, *self._sequence(row)) for row in rows]
         built.sort(key=lambda item: len(item[1]))
         rows = [item[0] for item in built]
@@ -161,7 +162,7 @@ class Collator:
 
 
 def _weight(row: Row) -> float:
-    if not any(row.targets):
+    if row.targets == _NOTHING:
         return 0.0
     return _ANSWER_WEIGHT if row.task == "answer" else 1.0
 
