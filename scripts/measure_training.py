@@ -45,15 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in chosen.rows:
         with tempfile.TemporaryDirectory(prefix="rsagent-training-") as folder:
             try:
-                found = import_module(f"training_rows.{name}").measure(Path(folder), chosen)
+                for row in import_module(f"training_rows.{name}").measure(Path(folder), chosen):
+                    verdict = {True: "met", False: "below its floor", None: ""}[row.met]
+                    print(f"{row.what}: {row.found} [{row.asked}] {verdict}".rstrip(), flush=True)
+                    met = met and row.met is not False
             except (RSAgentError, RuntimeError) as error:
                 print(f"{name}: cannot be measured: {error}", flush=True)
                 met = False
-                continue
-        for row in found:
-            verdict = {True: "met", False: "below its floor", None: ""}[row.met]
-            print(f"{row.what}: {row.found} [{row.asked}] {verdict}".rstrip(), flush=True)
-            met = met and row.met is not False
     return 0 if met else 1
 
 

@@ -169,8 +169,7 @@ def train_task(
 ) -> None:
     """Train `task`, from `checkpoint` on where there is one.
 
-    Under FSDP a copy of it is trained, since what was sharded once stays in shards; the first process, which writes what a
-    stage leaves, gets the whole weights back.
+    Under FSDP (version 2) a copy of it is trained, since what was sharded once stays in shards, and gives its weights back.
 
     Raises:
         EngineError: as `StageTrainer`.
@@ -179,9 +178,11 @@ def train_task(
     trainer = StageTrainer(model=model, args=arguments, data_collator=collator, train_dataset=samples)
     trainer.train(resume_from_checkpoint=checkpoint)
     if sharded():
-        whole = cast("dict[str, Tensor]", trainer.accelerator.get_state_dict(trainer.model_wrapped))
-        if trainer.is_world_process_zero():  # the others hold nothing, and read the stage's file
-            task.load_state_dict(whole, strict=False)  # tied weights come once
+        from torch.distributed.tensor import DTensor
+
+        state = cast("dict[str, Tensor]", model.state_dict())
+        whole = {name: found.full_tensor() if isinstance(found, DTensor) else found for name, found in state.items()}
+        task.load_state_dict(whole)
 
 
 class _Metrics(TrainerCallback):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from training_rows.bench import Row, finish, tiny, write_recipe, write_tiny_data
@@ -15,7 +16,7 @@ MOST = 1e-4
 Losses = dict[tuple[str, int], float]
 
 
-def measure(folder: Path, chosen: argparse.Namespace) -> list[Row]:
+def measure(folder: Path, chosen: argparse.Namespace) -> Iterator[Row]:
     """The same recipe on one process and on two, in float32: a batch of eight is once whole and once twice four."""
     del chosen
     run = {"samples": STEPS * BATCH, "batch": BATCH, "lr": 1e-3}
@@ -26,11 +27,9 @@ def measure(folder: Path, chosen: argparse.Namespace) -> list[Row]:
     )  # fmt: skip
     paths = [str(write_recipe(folder / "recipe.yaml", recipe)), str(write_tiny_data(folder / "data"))]
     one = _losses(folder, "one", paths, [])
-    rows: list[Row] = []
     for kind, how in (("DDP", []), ("FSDP", ["--fsdp"])):
         _begin_beside(folder / "one", folder / kind)
-        rows.append(_compared(kind, one, _losses(folder, kind, paths, how)))
-    return rows
+        yield _compared(kind, one, _losses(folder, kind, paths, how))
 
 
 def _losses(folder: Path, name: str, paths: list[str], how: list[str]) -> Losses:
