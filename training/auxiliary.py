@@ -39,11 +39,11 @@ class ReadOut(nn.Module):
         return self.answer(torch.cat([seen.queries.mean(1), chosen, instruction], 1))
 
     def loss(self, seen: VLMFeatures, answers: Tensor) -> Tensor:
-        """Cross-entropy over the rows whose answer, `(batch,)`, is known (not negative)."""
+        """Cross-entropy, summed over the rows whose answer, `(batch,)`, is known (not negative)."""
         known = answers >= 0
         if not bool(known.any()):
             return self(seen).sum() * 0.0
-        return F.cross_entropy(self(seen)[known].float(), answers[known])
+        return F.cross_entropy(self(seen)[known].float(), answers[known], reduction="sum")
 
 
 class Grounding(nn.Module):
@@ -58,30 +58,40 @@ class Grounding(nn.Module):
             nn.init.constant_(head.bias, rate)
 
     def loss(self, seen: VLMFeatures, marks: Tensor, maps: Tensor) -> Tensor:
-        """Summed over the queries, averaged over what is known.
+        """Summed over the queries and over what is known: the loss of the numbers, then that of the maps, `(2,)`.
 
         Args:
             seen: of a batch.
             marks: `(batch, 2, queries)` how many subjects and others lie in each region; nan where nobody knows.
             maps: `(batch, MAPS, queries)` 1 where a kind or a colour stands in a region, 0 where not; nan where unknown.
         """
-        return self._counts(seen, marks) + self._maps(seen, maps)
+        return torch.stack([self._counts(seen, marks), self._maps(seen, maps)])
 
     def _counts(self, seen: VLMFeatures, marks: Tensor) -> Tensor:
-        known = ~marks[:, :, 0].isnan()
+        known = known_marks(marks)
         if not bool(known.any()):
             return self.counts(seen.queries).sum() * 0.0
         rates = self.counts(seen.queries).float().transpose(1, 2)[known]
-        return F.poisson_nll_loss(rates, marks[known], log_input=True, reduction="none").sum(-1).mean()
+        return F.poisson_nll_loss(rates, marks[known], log_input=True, reduction="none").sum()
 
     def _maps(self, seen: VLMFeatures, maps: Tensor) -> Tensor:
-        rows = ~maps.isnan().all(2).all(1)
+        rows = known_maps(maps)
         if not bool(rows.any()):
             return self.maps(seen.queries).sum() * 0.0
         said, truth = self.maps(seen.queries[rows]).float().transpose(1, 2), maps[rows]
         known = ~truth.isnan()
         losses = F.binary_cross_entropy_with_logits(said[known], truth[known], reduction="none")
-        return losses.sum() / len(truth) / 4  # a region has few kinds and colours, but a caption's row has all of them
+        return losses.sum() / 4  # a region has few kinds and colours, but a caption's row has all of them
+
+
+def known_marks(marks: Tensor) -> Tensor:
+    """Where somebody knows the numbers: `(batch, 2)` of `(batch, 2, queries)`."""
+    return ~marks[:, :, 0].isnan()
+
+
+def known_maps(maps: Tensor) -> Tensor:
+    """Of which rows somebody knows what stands where: `(batch,)` of `(batch, MAPS, queries)`."""
+    return ~maps.isnan().all(2).all(1)
 
 
 def mark_grid(found: Points | None, side: int) -> Tensor:

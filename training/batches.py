@@ -17,6 +17,7 @@ from rsagent.training.features import FeatureStore
 
 IGNORE = -100
 _ANSWER_WEIGHT = 3.0  # an answer has few tokens, and each counts
+_NOTHING = ("",)
 MAX_TOKENS = 96
 """Tokens of a prompt and of a target; longer ones are cut."""
 
@@ -83,8 +84,15 @@ class Collator:
         max_words: int,
         queries_side: int,
         words_tokenizer: PreTrainedTokenizerFast | None = None,
+        *,
+        every_adapter: bool = False,
     ) -> None:
-        """`words_tokenizer` is the Q-Former's, where it is not the LLM's; `queries_side` matters in `base` alone."""
+        """`words_tokenizer` is the Q-Former's, where it is not the LLM's; `queries_side` matters in `base` alone.
+
+        With `every_adapter` a batch has a further row for each adapter that weighs nothing: where the network is sharded, the
+        devices have to agree on what has a gradient, though chance left an expert out on one of them.
+        """
+        self.every_adapter = every_adapter
         self.words_tokenizer = words_tokenizer or tokenizer
         self.stores, self.tokenizer, self.max_words, self.side = stores, tokenizer, max_words, queries_side
         self.answers = {answer: index for index, answer in enumerate(answers)}
@@ -93,6 +101,8 @@ class Collator:
     def __call__(self, samples: Sequence[Sequence[Row]]) -> dict[str, Tensor]:
         """Put the rows of all samples into one batch."""
         rows = [row for sample in samples for row in sample]
+        if self.every_adapter:
+            rows += [Row(rows[0].image, rows[0].instruction, "", _NOTHING, name, "caption") for name in self.adapters]
         built = [(row, *self._sequence(row)) for row in rows]
         built.sort(key=lambda item: len(item[1]))
         rows = [item[0] for item in built]
@@ -101,7 +111,7 @@ class Collator:
             "ids": _pad([item[1] for item in built], cast(int, self.tokenizer.pad_token_id)),
             "segment": _pad([item[2] for item in built], -1),
             "labels": _pad([item[3] for item in built], IGNORE),
-            "weight": torch.tensor([_ANSWER_WEIGHT if row.task == "answer" else 1.0 for row in rows]),
+            "weight": torch.tensor([_weight(row) for row in rows]),
             "adapter": torch.tensor([self.adapters.index(row.adapter) for row in rows]),
             "hidden": torch.tensor([row.hidden for row in rows]),
             "needed": torch.tensor([self._needed(row) for row in rows]),
@@ -149,6 +159,12 @@ class Collator:
         if not row.needed:
             return [-1.0] * len(self.experts)
         return [float(expert in row.needed) for expert in self.experts]
+
+
+def _weight(row: Row) -> float:
+    if row.targets == _NOTHING:
+        return 0.0
+    return _ANSWER_WEIGHT if row.task == "answer" else 1.0
 
 
 def _pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:

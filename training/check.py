@@ -29,6 +29,21 @@ _LOOKED_AT = 200  # pictures that are decoded: enough to notice a broken downloa
 _SAMPLES = 10
 
 
+@dataclass(frozen=True)
+class Step:
+    """One forward and backward pass.
+
+    Attributes:
+        seconds: that it took, the first and slowest.
+        gigabytes: that were held at most, on the GPU or by this process.
+        expected_gigabytes: what that was expected to be on a CPU before the pass; None where nothing is expected.
+    """
+
+    seconds: float
+    gigabytes: float
+    expected_gigabytes: float | None
+
+
 @dataclass
 class Checked:
     """What a check found.
@@ -38,7 +53,7 @@ class Checked:
         unreadable: files among those looked at that are no pictures, with the reason.
         aspects: of some pictures, the caption and what each expert learns from it.
         tokens: of a sample of stage I as the LLM reads it: mean and longest, and the share of targets that are cut.
-        seconds, gigabytes: of one forward and backward pass, where one was made.
+        step: of one forward and backward pass, where one was made.
         needed, free: bytes on the disk.
     """
 
@@ -49,8 +64,7 @@ class Checked:
     free: int
     pictures: int
     tokens: tuple[float, int, float] | None = None
-    seconds: float | None = None
-    gigabytes: float | None = None
+    step: Step | None = None
     faults: list[str] = field(default_factory=list)
 
 
@@ -117,8 +131,8 @@ def count_tokens(corpus: Corpus, tokenizer: Any, prefix: int, samples: int = 200
     return sum(found) / len(found), max(found), cut / max(1, targets)
 
 
-def one_step(recipe: Recipe, corpus: Corpus, network: Any) -> tuple[float, float | None]:
-    """One forward and backward pass of stage I on random features: seconds, and on a GPU the peak in GB.
+def one_step(recipe: Recipe, corpus: Corpus, network: Any) -> Step:
+    """One forward and backward pass of stage I on random features.
 
     Raises:
         UserError: memory does not suffice; the message names the knobs.
@@ -128,6 +142,7 @@ def one_step(recipe: Recipe, corpus: Corpus, network: Any) -> tuple[float, float
     from rsagent.model.network import SINGLE
     from rsagent.training.batches import Collator, Stores
     from rsagent.training.language import LanguageTask
+    from rsagent.training.memory import expected_bytes, peak_bytes
     from rsagent.training.placement import adapt_llm, adapt_qformer
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -146,6 +161,9 @@ def one_step(recipe: Recipe, corpus: Corpus, network: Any) -> tuple[float, float
     if recipe.stage1.checkpointing:
         task.llm.gradient_checkpointing_enable({"use_reentrant": False})
     batch = {name: tensor.to(device) for name, tensor in collate(samples).items()}
+    expected = None
+    if device == "cpu" and recipe.weights:  # a network that is trained from nothing is small
+        expected = expected_bytes(network, batch, recipe.network.lora_rank, checkpointing=recipe.stage1.checkpointing)
     started = time.perf_counter()
     try:
         with torch.autocast(device, torch.bfloat16):
@@ -159,7 +177,8 @@ def one_step(recipe: Recipe, corpus: Corpus, network: Any) -> tuple[float, float
             "optim.checkpointing=true saves stage I's activations, optim.batch=N is the last resort"
         ) from error
     seconds = time.perf_counter() - started
-    return seconds, torch.cuda.max_memory_allocated() / 1e9 if device == "cuda" else None
+    most = torch.cuda.max_memory_allocated() if device == "cuda" else peak_bytes()
+    return Step(seconds, most / 1e9, None if expected is None else expected / 1e9)
 
 
 def _random_features(network: Any, rows: set[int]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -13,13 +14,24 @@ from rsagent.model.image_encoder import ImageFeatures
 from rsagent.model.network import RSMoE, visual_prefix
 from rsagent.model.router import Routing
 from rsagent.model.vlm_encoder import VLMFeatures
-from rsagent.training.auxiliary import Grounding, ReadOut
+from rsagent.training.auxiliary import Grounding, ReadOut, known_maps, known_marks
 from rsagent.training.batches import IGNORE
 from rsagent.training.corpus import Stage
 
 _READ_OUT = 1.0  # weight of the answer read-out beside a token loss of about one
 _GROUNDING = 0.2  # the loss of a whole grid of regions begins at about ten
 _GATE = 0.2
+
+
+def counted(batch: dict[str, Tensor]) -> Tensor:
+    """What each part of the loss is averaged over in a batch of `Collator`: `(5,)`.
+
+    The weights of all target tokens; the known answers; the rows' known numbers and known maps of the grounding; the known
+    gate labels. Of several passes or devices the sum is what makes a divided batch cost the same as a whole one.
+    """
+    tokens = ((batch["labels"] != IGNORE).sum(1) * batch["weight"]).sum()
+    known = (batch["answer"] >= 0, known_marks(batch["marks"]), known_maps(batch["maps"]), batch["needed"] >= 0)
+    return torch.stack([tokens, *(found.sum().to(tokens.dtype) for found in known)])
 
 
 class LanguageTask(nn.Module):
@@ -32,6 +44,7 @@ class LanguageTask(nn.Module):
         super().__init__()
         self.stage, self.adapters = stage, adapters
         self.vlm_encoder, self.router, self.llm = network.vlm_encoder, network.router, network.llm
+        self._no_split_modules = getattr(network.llm, "_no_split_modules", None)  # FSDP shards the LLM layer by layer
         dim = network.config.vlm_encoder.dim
         self.read_out = ReadOut(dim, answers) if stage == "base" else None
         self.grounding = Grounding(dim) if stage == "base" else None
@@ -43,42 +56,40 @@ class LanguageTask(nn.Module):
             self.llm.eval()
         return self
 
-    def forward(self, fine: Tensor, coarse: Tensor, **batch: Tensor) -> dict[str, Tensor]:
-        """One batch of `Collator` -> `loss`, and detached parts of it for the log."""
+    def forward(self, fine: Tensor, coarse: Tensor, counts: Tensor | None = None, **batch: Tensor) -> dict[str, Tensor]:
+        """One batch of `Collator` -> `loss`, and detached parts of it for the log.
+
+        `counts` is what `counted` gives of the whole batch, where this is a part of it.
+        """
+        tokens, answers, marks, maps, gates = (counted(batch) if counts is None else counts).clamp(min=1.0)
         both_encoders = self.stage in ("stage2", "composer")
         frozen: AbstractContextManager[Any] = torch.no_grad() if both_encoders else nullcontext()
         with frozen:
             image = self.vlm_encoder.look(ImageFeatures(fine, coarse))[batch["picture"]]
             seen, _ = self.vlm_encoder(image, batch["words"], batch["word_mask"])
         routing = self.router(seen) if self.stage == "stage2" else None
-        parts = {"words": self._token_loss(seen, routing, batch)}
+        parts = {"words": self._token_loss(seen, routing, batch) / tokens}
         if self.read_out is not None:
-            parts["read_out"] = _READ_OUT * self.read_out.loss(seen, batch["answer"])
+            parts["read_out"] = _READ_OUT * self.read_out.loss(seen, batch["answer"]) / answers
         if self.grounding is not None:
-            parts["grounding"] = _GROUNDING * self.grounding.loss(seen, batch["marks"], batch["maps"])
+            numbers, things = self.grounding.loss(seen, batch["marks"], batch["maps"])
+            parts["grounding"] = _GROUNDING * (numbers / marks + things / maps)
         if routing is not None:
-            parts["gate"] = _GATE * _gate_loss(routing.gate, batch["needed"])
+            parts["gate"] = _GATE * _gate_loss(routing.gate, batch["needed"]) / gates
         loss = torch.stack(list(parts.values())).sum()
         return {"loss": loss, **{name: part.detach() for name, part in parts.items()}}
 
     def _token_loss(self, seen: VLMFeatures, routing: Routing | None, batch: dict[str, Tensor]) -> Tensor:
-        """Weighted mean over target tokens. Rows come sorted by length; two halves waste less on padding than one."""
+        """Weighted sum over target tokens. Rows come sorted by length; two halves waste less on padding than one."""
         total = seen.projected.new_zeros(())
-        weights = seen.projected.new_zeros(())
-        first = int((batch["segment"] < 0).all(1).sum())  # rows that are only looked at have no tokens
-        middle = (first + len(batch["ids"]) + 1) // 2
-        for part in (slice(first, middle), slice(middle, len(batch["ids"]))):
-            if part.start >= part.stop:
-                continue
-            length = int((batch["segment"][part] >= 0).sum(1).max())
+        for part, length in halves(batch["segment"]):
             labels = batch["labels"][part, :length]
             logits = self._logits(seen, routing, batch, part, length)
             chosen = labels != IGNORE
             losses = F.cross_entropy(logits[chosen].float(), labels[chosen], reduction="none")
             weight = batch["weight"][part][:, None].expand_as(labels)[chosen]
             total = total + (losses * weight).sum()
-            weights = weights + weight.sum()
-        return total / weights.clamp(min=1.0)
+        return total
 
     def _logits(self, seen: VLMFeatures, routing: Routing | None, batch: dict[str, Tensor], part: slice, length: int) -> Tensor:
         ids, segment = batch["ids"][part, :length], batch["segment"][part, :length]
@@ -103,11 +114,23 @@ class LanguageTask(nn.Module):
         return output.logits
 
 
+def halves(segment: Tensor) -> Iterator[tuple[slice, int]]:
+    """The rows of a sorted batch in two parts, each with the tokens of its longest; rows that are only looked at have none.
+
+    `segment` is `(rows, tokens)`, as `Collator` gives it.
+    """
+    first = int((segment < 0).all(1).sum())
+    middle = (first + len(segment) + 1) // 2
+    for part in (slice(first, middle), slice(middle, len(segment))):
+        if part.start < part.stop:
+            yield part, int((segment[part] >= 0).sum(1).max())
+
+
 def _gate_loss(gate: Tensor, needed: Tensor) -> Tensor:
     known = needed >= 0
     if not bool(known.any()):
         return gate.sum() * 0.0
-    return F.binary_cross_entropy_with_logits(gate.float()[known], needed[known])
+    return F.binary_cross_entropy_with_logits(gate.float()[known], needed[known], reduction="sum")
 
 
 def block_mask(segments: Tensor) -> Tensor:

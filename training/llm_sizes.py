@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from rsagent.errors import UserError
 
@@ -106,21 +106,26 @@ def llm_sizes(name: str) -> LLMSizes:
 def _of_folder(folder: Path) -> LLMSizes:
     try:
         raw: Any = json.loads((folder / "config.json").read_text("utf-8"))
-        if raw.get("model_type") == "instructblip":
-            raw = raw["text_config"]
-        heads = int(raw["num_attention_heads"])
-        named = {"model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"}
-        named |= {"intermediate_size", "vocab_size", "tie_word_embeddings"}
-        return LLMSizes(
-            str(raw["model_type"]), int(raw["hidden_size"]), int(raw["num_hidden_layers"]), heads,
-            int(raw.get("num_key_value_heads") or heads), int(raw["intermediate_size"]), int(raw["vocab_size"]),
-            bool(raw.get("tie_word_embeddings", False)),
-            tuple(sorted((key, value) for key, value in cast("dict[str, Any]", raw).items() if key in _ALSO)),
-        )  # fmt: skip
+        return read_sizes(raw["text_config"] if raw.get("model_type") == "instructblip" else raw)
     except OSError as error:
         raise UserError(f"{folder} is no folder of an LLM: it has no config.json that can be read") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / 'config.json'} does not say the LLM's sizes: {error}") from error
+
+
+def read_sizes(raw: dict[str, Any]) -> LLMSizes:
+    """The sizes in the content of a `config.json`.
+
+    Raises:
+        KeyError, ValueError, TypeError: it lacks one, or one is no number.
+    """
+    heads = int(raw["num_attention_heads"])
+    return LLMSizes(
+        str(raw["model_type"]), int(raw["hidden_size"]), int(raw["num_hidden_layers"]), heads,
+        int(raw.get("num_key_value_heads") or heads), int(raw["intermediate_size"]), int(raw["vocab_size"]),
+        bool(raw.get("tie_word_embeddings", False)),
+        tuple(sorted((key, value) for key, value in raw.items() if key in _ALSO)),
+    )  # fmt: skip
 
 
 _ALSO = frozenset({"use_qkv_bias", "attention_bias", "mlp_bias", "head_dim"})

@@ -17,6 +17,11 @@ def alone() -> bool:
     return os.environ.get("WORLD_SIZE", "1") == "1"
 
 
+def sharded() -> bool:
+    """Whether every process holds a part of the network (FSDP), as `accelerate launch --use_fsdp` says it."""
+    return not alone() and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
 def is_first() -> bool:
     """Whether this process writes what all of them have; the only one is the first."""
     return os.environ.get("RANK", "0") == "0"

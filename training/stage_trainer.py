@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rsagent.errors import EngineError
+from rsagent.training.language import LanguageTask, counted
+from rsagent.training.processes import sharded
 from rsagent.training.recipe import StageRecipe
 
 METRICS = "metrics.jsonl"
@@ -65,13 +70,15 @@ class StageTrainer(Trainer):
             and the message names it and the knob to turn.
     """
 
-    parts: dict[str, Tensor] | None = None
+    parts: dict[str, Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.remove_callback(PrinterCallback)  # it prints on stdout, where results belong
         self.add_callback(_Metrics())
-        self.model_accepts_loss_kwargs = False  # so that a batch in several passes gives the mean of their losses
+        self.model_accepts_loss_kwargs = False  # what it should be told is counted here
+        self.parts = {}
+        self.loss_is_scaled_for_ga = isinstance(self.model, LanguageTask)  # else the mean of the passes' losses
 
     @property
     def stage(self) -> str:
@@ -90,17 +97,30 @@ class StageTrainer(Trainer):
                 "stage1.checkpointing=true saves stage I's activations; --resume goes on"
             ) from error
 
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
+        """The passes of a step, and what each part of their loss is averaged over, on all devices together."""
+        passes, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.parts = {}
+        if not passes or not self.loss_is_scaled_for_ga:
+            return passes, None
+        counts = torch.stack([counted(batch) for batch in passes]).sum(0)
+        return passes, self.accelerator.reduce(counts.to(device), "sum")
+
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """The loss of one pass, which has to be a number."""
-        output = model(**inputs)
-        self.parts = {name: value for name, value in output.items() if name != "loss"}
+        """The loss of one pass, which has to be a number: its share of the step's loss, or all of a critical step's."""
+        counts = kwargs.get("num_items_in_batch")
+        shared = {} if counts is None else {"counts": counts}
+        devices = 1 if counts is None else self.accelerator.num_processes  # whose gradients are averaged, not summed
+        output = {name: value * devices for name, value in model(**inputs, **shared).items()}
+        for name in output.keys() - {"loss"}:
+            self.parts[name] = self.parts.get(name, 0.0) + output[name] if shared else output[name]
         if not bool(torch.isfinite(output["loss"])):
             raise self._stopped("the loss is no number")
         return output["loss"]
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """The parts of the loss beside what Trainer logs."""
-        extra = {name: round(float(value), 4) for name, value in (self.parts or {}).items()}
+        extra = {name: round(float(value), 4) for name, value in self.parts.items()}
         super().log({**logs, **extra}, *args, **kwargs)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
@@ -142,6 +162,27 @@ class StageTrainer(Trainer):
         if not whole:
             return "no checkpoint of this stage was kept yet"
         return f"the last good checkpoint is {max(whole, key=lambda folder: folder.stat().st_mtime)}"
+
+
+def train_task(
+    task: nn.Module, arguments: TrainingArguments, collator: Any, samples: Dataset[Any], checkpoint: str | None
+) -> None:
+    """Train `task`, from `checkpoint` on where there is one.
+
+    Under FSDP (version 2) a copy of it is trained, since what was sharded once stays in shards, and gives its weights back.
+
+    Raises:
+        EngineError: as `StageTrainer`.
+    """
+    model = copy.deepcopy(task) if sharded() else task
+    trainer = StageTrainer(model=model, args=arguments, data_collator=collator, train_dataset=samples)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if sharded():
+        from torch.distributed.tensor import DTensor
+
+        state = cast("dict[str, Tensor]", model.state_dict())
+        whole = {name: found.full_tensor() if isinstance(found, DTensor) else found for name, found in state.items()}
+        task.load_state_dict(whole)
 
 
 class _Metrics(TrainerCallback):

@@ -41,13 +41,13 @@ from rsagent.training.language import LanguageTask
 from rsagent.training.pictures import augment, normalise, picture_bank, picture_key
 from rsagent.training.placement import adapt_llm, adapt_qformer
 from rsagent.training.pretrained import pretrained_network
-from rsagent.training.processes import alone, first_goes_first, is_first
+from rsagent.training.processes import alone, first_goes_first, is_first, sharded
 from rsagent.training.recipe import Recipe, StageRecipe
 from rsagent.training.reports import described_pictures
 from rsagent.training.resume import checkpoint_to_resume, whole_files
 from rsagent.training.run_folder import claimed
 from rsagent.training.scene_store import scene_batches, scene_key, scene_texts
-from rsagent.training.stage_trainer import StageTrainer, stage_arguments
+from rsagent.training.stage_trainer import stage_arguments, train_task
 
 log = logging.getLogger(__name__)
 SAVE_STEPS = 200
@@ -328,19 +328,16 @@ def _run(
     collator = (CriticalCollator if stage == "critical" else Collator)(
         material.stores, material.tokenizer, material.answers, recipe.network.experts, adapters,
         sizes.max_words, 1 if isinstance(sizes, PlainQFormerConfig) else sizes.queries_side, material.words_tokenizer,
+        every_adapter=sharded(),
     )  # fmt: skip
     corpus = replace(
         material.corpus,
         scene_share=settings.scene_share, told=settings.told, looks=settings.looks,
         asked_share=settings.asked, hidden_share=settings.hidden,
     )  # fmt: skip
-    trainer = StageTrainer(
-        model=task,
-        args=stage_arguments(settings, out / stage, seed=recipe.seed, save_steps=SAVE_STEPS),
-        data_collator=collator,
-        train_dataset=Samples(corpus, stage, settings.samples),
-    )
-    trainer.train(resume_from_checkpoint=checkpoint_to_resume(out / stage, resume=resume))
+    arguments = stage_arguments(settings, out / stage, seed=recipe.seed, save_steps=SAVE_STEPS)
+    samples = Samples(corpus, stage, settings.samples)
+    train_task(task, arguments, collator, samples, checkpoint_to_resume(out / stage, resume=resume))
 
 
 def _views(bank: Any, views: int, size: int, seed: int) -> Iterator[Tensor]:

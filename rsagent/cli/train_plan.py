@@ -83,7 +83,7 @@ def _try(recipe: Recipe, checked: Checked, corpus: Any) -> None:
 
     network = network_to_try(recipe, corpus)
     checked.tokens = count_tokens(corpus, network.tokenizer, network.config.queries)
-    checked.seconds, checked.gigabytes = one_step(recipe, corpus, network)
+    checked.step = one_step(recipe, corpus, network)
 
 
 def _lines(recipe: Recipe, checked: Checked, gpu: str) -> list[str]:
@@ -101,9 +101,10 @@ def _lines(recipe: Recipe, checked: Checked, gpu: str) -> list[str]:
         mean, most, cut = checked.tokens
         tokens = round(mean)
         lines.append(f"tokens an image: {mean:.0f}, at most {most}; {cut:.1%} of the targets are cut")
-    if checked.seconds is not None:
-        peak = "" if checked.gigabytes is None else f", {checked.gigabytes:.1f} GB at most"
-        lines.append(f"one step of stage I, {recipe.stage1.images_a_pass(1)} images: {checked.seconds:.1f} s{peak}")
+    if step := checked.step:
+        expected = "" if step.expected_gigabytes is None else f" ({step.expected_gigabytes:.1f} were expected)"
+        images = recipe.stage1.images_a_pass(1)
+        lines.append(f"one step of stage I, {images} images: {step.seconds:.1f} s, {step.gigabytes:.1f} GB at most{expected}")
     if recipe.weights:
         lines += plan_lines(recipe, gpu, tokens=tokens)
     needed = sum(checked.needed.values())

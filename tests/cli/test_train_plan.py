@@ -80,7 +80,9 @@ def test_check_makes_one_step(cli, data):
     result = cli("train", "check", "tiny", "--data", str(data), "--json", *changes)
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
-    assert found["seconds"] > 0 and found["tokens"][0] > 20 and found["pictures"] == 3
+    assert (
+        found["step"]["seconds"] > 0 and found["step"]["gigabytes"] > 0.1 and found["tokens"][0] > 20 and found["pictures"] == 3
+    )
 
 
 def test_check_finds_what_is_broken(cli, data):

@@ -39,7 +39,7 @@ def test_unknown_rows_cost_nothing_and_teach_nothing():
     heads = Grounding(8)
     queries = torch.randn(2, 4, 8, requires_grad=True)
     marks, maps = torch.full((2, 2, 4), torch.nan), torch.full((2, MAPS, 4), torch.nan)
-    loss = heads.loss(seen(queries), marks, maps)
+    loss = heads.loss(seen(queries), marks, maps).sum()
     loss.backward()
     assert loss.item() == 0 and queries.grad is not None and not queries.grad.any()
 
@@ -56,8 +56,7 @@ def test_what_is_asked_can_be_read_from_the_regions():
     maps = torch.full((64, MAPS, 9), torch.nan)
     for _ in range(150):
         optimizer.zero_grad()
-        loss = heads.loss(seen(queries), marks, maps)
-        loss.backward()
+        heads.loss(seen(queries), marks, maps).sum().backward()
         optimizer.step()
     rates = heads.counts(queries)[:, :, 0].exp()
     assert torch.corrcoef(torch.stack([rates.flatten(), counts.flatten()]))[0, 1].item() > 0.95

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from rsagent.training.batches import IGNORE, Collator, Samples
 from rsagent.training.corpus import Corpus, Row, Stage
+from rsagent.training.language import counted
 from rsagent.training.question_types import expert_of
 from rsagent.training.stages import Material
 
@@ -101,6 +102,18 @@ def test_rows_of_one_batch(material: Material):
     assert batch["needed"][composer].tolist() == [-1, -1, -1]
     assert (batch["labels"][batch["segment"] < 1] == IGNORE).all()
     assert batch["word_mask"].sum(1).min() > 0
+
+
+def test_a_row_for_every_adapter_weighs_nothing(material: Material):
+    """Where devices hold parts of the network, every adapter takes part in every batch; the loss stays what it was."""
+    rows = [[row(3, ("boats", "two hangars"), adapter="object"), row(1, ("5",), adapter="object")]]
+    collate = collator(material)
+    plain = collate(rows)
+    collate.every_adapter = True
+    full = collate(rows)
+    assert sorted(full["adapter"].tolist()) == sorted([*plain["adapter"].tolist(), *range(len(ADAPTERS))])
+    assert torch.equal(counted(full), counted(plain))
+    assert len(full["fine"]) == len(plain["fine"]) and bool((full["segment"] >= 0).any(1).all())
 
 
 def test_what_is_too_long_is_cut_where_it_hurts_least(material: Material):

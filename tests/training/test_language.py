@@ -11,7 +11,7 @@ from rsagent.model.network import RSMoE
 from rsagent.training.batches import Collator
 from rsagent.training.corpus import Row, Stage
 from rsagent.training.fresh import fresh_network
-from rsagent.training.language import LanguageTask, block_mask, positions
+from rsagent.training.language import LanguageTask, block_mask, counted, positions
 from rsagent.training.recipe import Recipe
 from rsagent.training.stages import Material
 
@@ -83,6 +83,22 @@ def test_a_batch_costs_the_mean_of_its_rows(fresh: RSMoE, material: Material, co
     mean = sum(loss_of(task, material, [one]) * w for one, w in zip(rows, weights, strict=True)) / sum(weights)
     assert loss_of(task, material, rows) == pytest.approx(mean, abs=1e-5)
     assert loss_of(task, material, rows + looked) == pytest.approx(mean, abs=1e-5)
+
+
+@pytest.mark.parametrize("stage", ["base", "stage2"])
+def test_a_divided_batch_costs_what_it_costs_whole(fresh: RSMoE, second: LanguageTask, material: Material, stage: Stage):
+    """However it is divided: each part of the loss is averaged over what is known in all parts of the batch together."""
+    task = second.eval() if stage == "stage2" else LanguageTask(fresh, "base", ["single"], len(material.answers)).eval()
+    collate = Collator(material.stores, material.tokenizer, material.answers, EXPERTS, task.adapters, 16, 3)
+    samples = [material.corpus.sample(index, stage) for index in range(12)]
+    whole, *parts = (collate(found) for found in (samples, samples[:3], samples[3:4], samples[4:]))
+    counts = torch.stack([counted(part) for part in parts]).sum(0)
+    assert torch.equal(counts, counted(whole)) and counts[:2].min() > 0
+    with torch.no_grad():
+        once, shares = task(**whole), [task(**part, counts=counts) for part in parts]
+    assert {"words", "gate" if stage == "stage2" else "grounding"} <= once.keys()
+    for name, value in once.items():
+        assert sum(float(share[name]) for share in shares) == pytest.approx(float(value), rel=1e-5), name
 
 
 def test_a_target_does_not_see_another(fresh: RSMoE, material: Material):

@@ -1,0 +1,1 @@
+"""What `scripts/measure_training.py` measures: one module for each row."""
