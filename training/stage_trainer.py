@@ -71,13 +71,15 @@ class StageTrainer(Trainer):
     """
 
     parts: dict[str, Any]
+    absent: list[str]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.remove_callback(PrinterCallback)  # it prints on stdout, where results belong
         self.add_callback(_Metrics())
         self.model_accepts_loss_kwargs = False  # what it should be told is counted here
-        self.parts = {}
+        self.parts, self.absent = {}, []
+        self.add_callback(_Absent(self))
         self.loss_is_scaled_for_ga = isinstance(self.model, LanguageTask)  # else the mean of the passes' losses
 
     @property
@@ -103,6 +105,8 @@ class StageTrainer(Trainer):
         self.parts = {}
         if not passes or not self.loss_is_scaled_for_ga:
             return passes, None
+        if sharded():
+            self._note_absent(passes, device)
         counts = torch.stack([counted(batch) for batch in passes]).sum(0)
         return passes, self.accelerator.reduce(counts.to(device), "sum")
 
@@ -117,6 +121,15 @@ class StageTrainer(Trainer):
         if not bool(torch.isfinite(output["loss"])):
             raise self._stopped("the loss is no number")
         return output["loss"]
+
+    def _note_absent(self, passes: list[Any], device: torch.device) -> None:
+        """Which adapters no row of this step trains, on any device: rows that weigh nothing give them a gradient of zeros."""
+        adapters = cast(LanguageTask, self.accelerator.unwrap_model(self.model)).adapters
+        trained = torch.stack(
+            [torch.bincount(one["adapter"][one["weight"] > 0].cpu(), minlength=len(adapters)) for one in passes]
+        ).sum(0)
+        rows = self.accelerator.reduce(trained.to(device), "sum").tolist()
+        self.absent = [f".{name}." for name, count in zip(adapters, rows, strict=True) if not count]
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """The parts of the loss beside what Trainer logs."""
@@ -183,6 +196,20 @@ def train_task(
         state = cast("dict[str, Tensor]", model.state_dict())
         whole = {name: found.full_tensor() if isinstance(found, DTensor) else found for name, found in state.items()}
         task.load_state_dict(whole)
+
+
+class _Absent(TrainerCallback):
+    """What no row has trained stays as it is, as it does where the network is whole: AdamW would move it by its momentum."""
+
+    def __init__(self, trainer: StageTrainer) -> None:
+        self._trainer = trainer
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        for name, parameter in cast(nn.Module, self._trainer.model).named_parameters():
+            if any(adapter in name for adapter in self._trainer.absent):
+                parameter.grad = None
 
 
 class _Metrics(TrainerCallback):
