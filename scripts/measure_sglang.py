@@ -20,12 +20,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from figures import Row
 from rsagent.errors import RSAgentError, UserError
 from rsagent.model.checkpoint import EMBEDDED
 from rsagent.serving.sglang import launch
 from sglang_rows.answers import parity, printed, radix
 from sglang_rows.bases import bases
-from sglang_rows.bench import Bench, Row, draw
+from sglang_rows.bench import Bench, draw
 from sglang_rows.endurance import memory, restarts
 from sglang_rows.hostile import fuzz
 from sglang_rows.speed import latency, throughput

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from figures import Row
 from rsagent.engines.local import LocalEngine
 from rsagent.schemas import ExpertPrompt
 from rsagent.serving.sglang import launch
-from sglang_rows.bench import Bench, Row, gather, listen, prompts_of
+from sglang_rows.bench import Bench, gather, listen, prompts_of
 
 NEAR = {"float32": 0.01, "bfloat16": 0.25, "float16": 0.05}
 """Logits that are no farther apart than this may change places when they are computed in another order."""

@@ -7,10 +7,11 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from figures import Row
 from rsagent.errors import RSAgentError
 from rsagent.serving.sglang.llm_files import BASES
 from sglang_rows.answers import parity
-from sglang_rows.bench import Bench, Row
+from sglang_rows.bench import Bench
 from sglang_rows.random_llm import random_checkpoint
 
 

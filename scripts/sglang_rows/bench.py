@@ -24,16 +24,6 @@ READY_S = 1800.0
 
 
 @dataclass
-class Row:
-    """One line of the table. `met` is None where nothing is asked."""
-
-    what: str
-    found: str
-    asked: str
-    met: bool | None
-
-
-@dataclass
 class Bench:
     """A checkpoint, how it is served, and the pictures that are shown to it."""
 

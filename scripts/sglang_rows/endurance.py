@@ -9,10 +9,11 @@ import time
 from itertools import cycle, islice
 from pathlib import Path
 
+from figures import Row
 from rsagent import RSAgent
 from rsagent.errors import RSAgentError
 from rsagent.schemas import Caption
-from sglang_rows.bench import Bench, Row, need_server
+from sglang_rows.bench import Bench, need_server
 
 
 async def restarts(bench: Bench, captions: int) -> list[Row]:

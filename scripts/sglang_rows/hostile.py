@@ -10,8 +10,9 @@ from typing import Any
 
 import httpx
 
+from figures import Row
 from rsagent.errors import RSAgentError
-from sglang_rows.bench import Bench, Row, bare_body, listen, need_server, prompts_of
+from sglang_rows.bench import Bench, bare_body, listen, need_server, prompts_of
 
 _SAMPLING: list[dict[str, Any]] = [
     {"max_new_tokens": 0}, {"max_new_tokens": -3}, {"max_new_tokens": 10**9}, {"temperature": -1}, {"temperature": 1e30},

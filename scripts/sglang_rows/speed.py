@@ -10,11 +10,12 @@ from typing import Any
 
 import httpx
 
+from figures import Row
 from rsagent import RSAgent
 from rsagent.engines.sglang import SGLangEngine
 from rsagent.errors import RSAgentError
 from rsagent.schemas import ExpertPrompt
-from sglang_rows.bench import Bench, Row, bare_body, clocked, deciles, gather, listen, prompts_of
+from sglang_rows.bench import Bench, bare_body, clocked, deciles, gather, listen, prompts_of
 
 _JSON = {"Content-Type": "application/json"}
 _TIMES = 4

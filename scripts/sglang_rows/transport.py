@@ -17,9 +17,10 @@ from pathlib import Path
 import httpx
 import torch
 
+from figures import Row
 from rsagent.engines.sglang import packed
 from rsagent.serving.sglang import launch
-from sglang_rows.bench import Bench, Row, clocked, deciles, started
+from sglang_rows.bench import Bench, clocked, deciles, started
 from sglang_rows.random_llm import random_checkpoint
 
 ROWS, WIDTH = 32, 4096

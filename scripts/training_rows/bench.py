@@ -1,4 +1,4 @@
-"""What every row needs: its line of the table, a tiny recipe, tiny data, and trainings in processes of their own."""
+"""What every row needs: a tiny recipe, tiny data, and trainings in processes of their own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +27,6 @@ _TINY: dict[str, Any] = {
     "encoder": {"samples": 80, "batch": 4, "frozen_stages": 3},
     "base": {**_RUN, "looks": 1}, "stage1": _RUN, "stage2": _RUN, "composer": {**_RUN, "reports": 12}, "critical": _RUN,
 }  # fmt: skip
-
-
-@dataclass
-class Row:
-    """One line of the table. `met` is None where nothing is asked, or the row was not asked for."""
-
-    what: str
-    found: str
-    asked: str
-    met: bool | None
 
 
 def tiny(**changes: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from figures import Row
 from rsagent.model.image_encoder import ImageEncoder
 from rsagent.model.network import SINGLE
 from rsagent.training.batches import Stores
@@ -18,7 +19,7 @@ from rsagent.training.features import FeatureStore
 from rsagent.training.language import LanguageTask
 from rsagent.training.recipe import StageRecipe
 from rsagent.training.stage_trainer import StageTrainer
-from training_rows.bench import Row, in_turns, ratios, write_tiny_data
+from training_rows.bench import in_turns, ratios, write_tiny_data
 from training_rows.loops import begun, carried_recipe, collator_of, seconds_a_step
 
 MOST = 1.05

@@ -12,12 +12,12 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from figures import Row
 from rsagent.engines.local import LocalEngine
 from rsagent.schemas import ExpertPrompt
 from rsagent.serving.sglang import launch
 from sglang_rows.answers import NEAR, parity, tie
 from sglang_rows.bench import Bench, draw, gather, prompts_of
-from training_rows.bench import Row
 
 PORT = 31977
 

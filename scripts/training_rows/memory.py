@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from figures import Row
 from rsagent.model.checkpoint import EMBEDDED
 from rsagent.training.llm_sizes import LLMSizes
-from training_rows.bench import Row, environment, tiny, write_recipe, write_tiny_data
+from training_rows.bench import environment, tiny, write_recipe, write_tiny_data
 
 MOST = 0.15
 SIZES = {

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer
 
+from figures import Row
 from rsagent.model.image_encoder import ImageFeatures
 from rsagent.model.network import SINGLE, RSMoE
 from rsagent.training.language import LanguageTask, block_mask, positions
 from rsagent.training.recipe import StageRecipe
 from rsagent.training.stage_trainer import StageTrainer
-from training_rows.bench import Row, in_turns, ratios, write_tiny_data
+from training_rows.bench import in_turns, ratios, write_tiny_data
 from training_rows.loops import begun, carried_recipe, collator_of, seconds_a_step
 
 MOST = 1.05

@@ -11,12 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from figures import Row
 from rsagent.model.network import SINGLE
 from rsagent.training.corpus import Corpus
 from rsagent.training.corpus import Row as Sample
 from rsagent.training.language import LanguageTask
 from rsagent.training.recipe import Recipe
-from training_rows.bench import Row, in_turns, ratios, tiny, write_tiny_data
+from training_rows.bench import in_turns, ratios, tiny, write_tiny_data
 from training_rows.loops import begun, collator_of
 from training_rows.smollm2 import smollm2
 

@@ -8,7 +8,8 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from training_rows.bench import Row, finish, tiny, write_recipe, write_tiny_data
+from figures import Row
+from training_rows.bench import finish, tiny, write_recipe, write_tiny_data
 
 STAGES = ("base", "stage1", "stage2")
 STEPS, BATCH = 50, 8

@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from figures import Row
 from rsagent.training.placement import placement
 from rsagent.training.recipe import load_recipe
-from training_rows.bench import ROOT, Row, environment
+from training_rows.bench import ROOT, environment
 
 TEST = "tests/training/test_placement.py::test_the_papers_placement"
 RECIPES = ("llama-3.2-1b", "stablelm-2-1.6b", "qwen1.5-1.8b", "phi-2", "llama-3.2-3b", "llama-7b", "vicuna-7b")

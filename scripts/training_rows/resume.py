@@ -12,7 +12,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from training_rows.bench import STAGES, Row, start, tiny, write_recipe, write_tiny_data
+from figures import Row
+from training_rows.bench import STAGES, start, tiny, write_recipe, write_tiny_data
 
 STEPS = 20
 Moments = dict[str, list[float]]

@@ -20,6 +20,7 @@ from rsagent.training.memory import kept_bytes, pass_bytes, peak_bytes, resident
 from rsagent.training.placement import adapt_llm, adapt_qformer
 from rsagent.training.pretrained import pretrained_network
 from rsagent.training.recipe import Recipe
+from tests.training.kept import bytes_kept
 
 SIZES = [
     LLMSizes("llama", 288, 4, 9, 3, 768, 4096, tied=True),
@@ -45,24 +46,6 @@ def begun(sizes: LLMSizes, folder: Path) -> tuple[Any, Recipe]:
     return network, recipe
 
 
-def kept(task: LanguageTask, batch: dict[str, torch.Tensor]) -> int:
-    """Bytes that a forward pass keeps for the backward one, counted."""
-    own = {p.untyped_storage().data_ptr() for p in task.parameters()}
-    seen: dict[int, int] = {}
-    alive: list[torch.Tensor] = []
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            seen[storage.data_ptr()] = storage.nbytes()
-            alive.append(tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), torch.autocast("cpu", torch.bfloat16):
-        task(**batch)
-    return sum(seen.values())
-
-
 @pytest.mark.parametrize("sizes", SIZES, ids=lambda sizes: f"{sizes.architecture}-{sizes.width}")
 def test_a_pass_keeps_what_is_expected(sizes: LLMSizes, corpus: Corpus, tmp_path: Path):
     """Within a tenth, with padding, for the LLM, the logits and the Q-Former together."""
@@ -72,7 +55,8 @@ def test_a_pass_keeps_what_is_expected(sizes: LLMSizes, corpus: Corpus, tmp_path
     collate = Collator(Stores([store]), network.tokenizer, [], recipe.network.experts, [SINGLE], words, 6)
     batch = collate([corpus.sample(index, "stage1") for index in range(8)])
     expected = kept_bytes(network, read_sizes(network.llm.config.to_dict()), batch, recipe.network.lora_rank)
-    assert kept(LanguageTask(network, "stage1", [SINGLE], 0).train(), batch) == pytest.approx(expected, rel=0.1)
+    task = LanguageTask(network, "stage1", [SINGLE], 0).train()
+    assert bytes_kept(task, lambda: task(**batch)) == pytest.approx(expected, rel=0.1)
     saving, whole = (pass_bytes(network, batch, recipe.network.lora_rank, checkpointing=saves) for saves in (True, False))
     assert saving < whole and expected < whole
 

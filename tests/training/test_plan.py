@@ -17,6 +17,7 @@ from rsagent.training.placement import llm_targets
 from rsagent.training.plan import GPUS, launch_line, layer_bytes, llm_parameters, lora_parameters, plan_lines, plan_stage
 from rsagent.training.pretrained import steady_norms
 from rsagent.training.recipe import Recipe, load_recipe
+from tests.training.kept import bytes_kept
 
 RECIPES = Path(rsagent.training.__file__).parent / "recipes"
 TINY = [
@@ -38,22 +39,10 @@ def adapted(sizes: LLMSizes, rank: int = 8) -> Any:
 def kept(sizes: LLMSizes, batch: int, tokens: int) -> int:
     """Bytes that a forward pass keeps for the backward one, counted."""
     llm = adapted(sizes)
-    own = {p.untyped_storage().data_ptr() for p in llm.parameters()}
-    seen: dict[int, int] = {}
-    alive: list[torch.Tensor] = []
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            seen[storage.data_ptr()] = storage.nbytes()
-            alive.append(tensor)  # or its memory would be handed out again, and counted once
-        return tensor
-
     embeds = torch.randn(batch, tokens, sizes.width, requires_grad=True)
     places = torch.arange(tokens)[None].expand(batch, -1)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), torch.autocast("cpu", torch.bfloat16):
-        llm(inputs_embeds=embeds, attention_mask=torch.zeros(batch, 1, tokens, tokens), position_ids=places)
-    return sum(seen.values())
+    mask = torch.zeros(batch, 1, tokens, tokens)
+    return bytes_kept(llm, lambda: llm(inputs_embeds=embeds, attention_mask=mask, position_ids=places))
 
 
 @pytest.mark.parametrize("sizes", TINY, ids=lambda s: f"{s.architecture}-{s.width}")
