@@ -98,7 +98,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # a stream that somebody put in its place
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    # The libraries make a million objects while they load, and all of them stay: looking through them costs a second.
+    # The libraries make a million objects while they load, and all of them stay: looking through them costs half a second.
     gc.set_threshold(100_000, 50, 50)
     quiet_libraries()
     app(prog_name="rsagent")

@@ -288,8 +288,8 @@ class LocalEngine:
     def _threaded(self, handler: Handler) -> Handler:
         """`handler` on one of torch's threads where there is little to do.
 
-        Several wait for each other after every small product, and the event loop needs a core, too: with two cores and the
-        embedded checkpoint a caption takes 0.17 s on two threads and 0.12 s on one; of many pictures it is the other way round.
+        Several wait for each other after every small product, and the event loop needs a core, too. Of many pictures it is the
+        other way round; `docs/experiments.md` has the figures.
         """
         import torch
 
