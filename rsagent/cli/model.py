@@ -43,7 +43,11 @@ def show(
     result([f"  LLM: {config.llm}, {config.llm_dim} wide"])
     result([f"  image encoder: {config.image_encoder.kind}, {config.image_encoder.size} pixels a side"])
     vlm = config.vlm_encoder
-    result([f"  VLM encoder: {vlm.layers} layers, {vlm.dim} wide, {config.queries} query tokens"])
+    result(
+        [
+            f"  VLM encoder: {vlm.layers} layers, {vlm.dim} wide, {config.queries} query tokens, {config.visual_tokens} read by the LLM"
+        ]
+    )
     result([f"  router: {config.router.soft_prompts} soft prompts an expert, rank {config.router.rank}"])
     result([f"  {name}: {part['parameters']:,} parameters, {part['dtype']}" for name, part in parts.items()])
     if (folder / "README.md").is_file():
