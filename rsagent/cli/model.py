@@ -20,7 +20,9 @@ def model() -> None:
 
 @app.command()
 def show(
-    checkpoint: Annotated[str | None, typer.Argument(metavar="FOLDER", help="The one in force if left out.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Argument(metavar="FOLDER", help="Or tiny, small; the one in force if left out.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """What a checkpoint holds: its parts and sizes, experts, styles; nothing is loaded but headers."""
@@ -64,7 +66,7 @@ def merge(
 
 @app.command()
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help="A checkpoint folder, or tiny for the embedded one.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A checkpoint folder, or tiny or small.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
     as_json: options.Json = False,
 ) -> None:
@@ -89,11 +91,10 @@ def diff(
 
 def _folder(checkpoint: str | None) -> Path:
     """The folder of a checkpoint by name; the one in force where none is named."""
-    from rsagent.model.checkpoint import EMBEDDED
+    from rsagent.model.shipped import checkpoint_folder
     from rsagent.settings import Settings
 
-    named = Settings.load(checkpoint=checkpoint).checkpoint
-    return EMBEDDED if named in (None, "tiny") else Path(named)
+    return checkpoint_folder(Settings.load(checkpoint=checkpoint).checkpoint)
 
 
 def _tensors(file: Path) -> dict[str, Any]:
