@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from rsagent.cli import options
+from rsagent.cli import model_get, options
 from rsagent.cli.console import result, result_json
 
 app = typer.Typer(help="Checkpoints.", no_args_is_help=True)
@@ -16,6 +16,10 @@ app = typer.Typer(help="Checkpoints.", no_args_is_help=True)
 @app.callback()
 def model() -> None:
     """RS-MoE checkpoints."""
+
+
+app.command()(model_get.get)
+app.command("list")(model_get.list_shipped)
 
 
 @app.command()
