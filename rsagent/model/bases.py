@@ -170,7 +170,7 @@ def prepare_base(base: Base, source: str | None = None, tell: Tell | None = None
                 return target
             started = time.monotonic()
             place, said = (source, source) if source else _best_source(base, tell)
-            tell(f"preparing {base.name} from {said}, once: about half a minute")
+            tell(f"preparing {base.name} from {said}, which is done once and takes up to half a minute")
             _write(base, place, said, target)
             tell(f"prepared in {time.monotonic() - started:.0f} s: {target}, {size_of(target) / 1e6:.0f} MB")
     except OSError as error:
