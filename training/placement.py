@@ -114,14 +114,13 @@ def network_config(
         "experts": recipe.network.experts, "composer_styles": list(styles), "own_words": True,
     }  # fmt: skip
     if recipe.weights.encoder is None:
-        from pathlib import Path
+        from rsagent.model.checkpoint import read_config
+        from rsagent.model.shipped import checkpoint_folder
 
-        from rsagent.model.checkpoint import EMBEDDED, read_config
-
-        start = read_config(EMBEDDED if recipe.start == "tiny" else Path(recipe.start or ""))
-        if isinstance(start.vlm_encoder, PlainQFormerConfig):
-            return RSMoEConfig(image_encoder=start.image_encoder, vlm_encoder=start.vlm_encoder, **common)
-        seen = VLMEncoderConfig.model_validate({**start.vlm_encoder.model_dump(), "merge": sizes.merge})
+        start = read_config(checkpoint_folder(recipe.start))
+        seen = start.vlm_encoder
+        if not isinstance(seen, PlainQFormerConfig):
+            seen = VLMEncoderConfig.model_validate({**seen.model_dump(), "merge": sizes.merge})
         return RSMoEConfig(image_encoder=start.image_encoder, vlm_encoder=seen, **common)
     return RSMoEConfig(
         image_encoder=vit or ViTConfig(kind="vit"), vlm_encoder=qformer or PlainQFormerConfig(kind="instructblip"), **common

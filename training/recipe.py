@@ -179,7 +179,7 @@ class Recipe(_Part):
     network: NetworkRecipe = Field(default_factory=NetworkRecipe)
     start: str | None = Field(
         default=None,
-        description="checkpoint folder, or 'tiny' for the embedded one: where encoders, LLM and tokenizer come from",
+        description="checkpoint folder, tiny or small: where encoders, LLM and tokenizer come from",
     )
     weights: WeightsRecipe | None = Field(default=None, description="pretrained weights the stages start from")
     encoder: EncoderRecipe | None = Field(default=None, description="left out where the image encoder comes from elsewhere")
