@@ -51,7 +51,7 @@ from rsagent.training.scene_store import scene_batches, scene_key, scene_texts
 from rsagent.training.stage_trainer import stage_arguments, train_task
 
 log = logging.getLogger(__name__)
-SAVE_STEPS = 200
+SAVE_STEPS = 100
 """After so many steps a checkpoint is kept to resume from."""
 Progress = Callable[[str, int, int], None]
 
