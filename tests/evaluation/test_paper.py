@@ -72,7 +72,7 @@ def test_what_is_missing_is_named_and_the_table_is_partial():
 def test_arms_over_seeds_and_their_differences(tmp_path):
     three = [finished(run(tmp_path / f"three{k}", lambda *_: True), 0.6 + k / 10, captions=False) for k in range(2)]
     one = [finished(run(tmp_path / f"one{k}", lambda kind, image: image % 2), 0.5, captions=False) for k in range(2)]
-    arms = {"experts-3": three, "experts-1": one}
+    arms = {"experts-3": dict(enumerate(three)), "experts-1": dict(enumerate(one))}
     figures, differences = paper_tables(TABLES[5], [OnSet("toy, test", arms=arms)], [])
     found = rows(figures)
     assert found[f"3 LLMs: {MEAN}"].figures[HERE] == Figure(pytest.approx(0.65), 40, 0.6, 0.7)
