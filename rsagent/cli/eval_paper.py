@@ -93,8 +93,8 @@ def paper(
     left_out = [arm for arm in whole.arms if arm not in wanted.arms]
     untrained = [failure.name for failure in work.failures]
     tables = [*paper_tables(wanted, found, missing, left_out=left_out, untrained=untrained), *counted]
-    if untrained and not any(on.arms for on in found):
-        say("no arm is trained: no page is written; the same command tries again")
+    if untrained and not any(on.arms or on.plain for on in found):
+        say("no arm is trained, so no page is written; the same command goes on with what is missing")
         raise typer.Exit(work.failures[0].exit_code)
     show(tables, as_json, plain)
     if limit and not out:

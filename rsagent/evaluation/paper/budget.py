@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from rsagent.evaluation.intervals import Figure
 from rsagent.evaluation.paper.specs import TrainedArm
@@ -17,6 +16,7 @@ from rsagent.training.recipe import Recipe
 
 STAGES = ("base", "stage1", "stage2", "composer")
 _SAID = {"base": "base", "stage1": "stage I", "stage2": "stage II", "composer": "composer"}
+_COUNTED: dict[str, Mapping[tuple[str, str], int]] = {}
 IMAGES, STEPS, LLM, VISION = "images", "steps", "LoRA of the LLM, and router", "Q-Former and projection"
 
 
@@ -40,7 +40,7 @@ def stage_budgets(arm: TrainedArm, recipe: Recipe) -> list[StageBudget]:
     Raises:
         UserError: the sizes of the recipe's LLM are not known.
     """
-    counts = _counts(recipe.model_dump_json())
+    counts = _counts(recipe)
     trained = {
         "stage1": (counts["stage1", "LLM"], counts["stage1", "Q-Former"] + counts["stage1", "projection"]),
         "stage2": (counts["stage2", "LLM"] + counts["stage2", "router"], 0),
@@ -60,7 +60,7 @@ def experts_parameters(recipe: Recipe) -> int:
     Raises:
         UserError: the sizes of the recipe's LLM are not known.
     """
-    counts = _counts(recipe.model_dump_json())
+    counts = _counts(recipe)
     return counts["stage2", "LLM"] + counts["stage2", "router"]
 
 
@@ -70,19 +70,21 @@ def matching_rank(recipe: Recipe) -> int:
     Raises:
         UserError: the sizes of the recipe's LLM are not known.
     """
-    a_rank = _counts(recipe.model_dump_json())["stage1", "LLM"] / recipe.network.lora_rank
+    a_rank = _counts(recipe)["stage1", "LLM"] / recipe.network.lora_rank
     return max(1, round(experts_parameters(recipe) / a_rank))
 
 
-@lru_cache(maxsize=64)
-def _counts(recipe: str) -> Mapping[tuple[str, str], int]:
-    """Trained parameters by stage and part, of a recipe as JSON; the network has shapes alone."""
+def _counts(recipe: Recipe) -> Mapping[tuple[str, str], int]:
+    """Trained parameters by stage and part; the network is built of shapes alone, once for all recipes of its sizes."""
     from rsagent.training.placement import placement
 
-    counts: dict[tuple[str, str], int] = {}
-    for place in placement(Recipe.model_validate_json(recipe)):
-        counts[place.stage, place.part] = counts.get((place.stage, place.part), 0) + place.parameters
-    return counts
+    key = recipe.model_dump_json(include={"network", "weights", "start"})
+    if key not in _COUNTED:
+        counts: dict[tuple[str, str], int] = {}
+        for place in placement(recipe):
+            counts[place.stage, place.part] = counts.get((place.stage, place.part), 0) + place.parameters
+        _COUNTED[key] = counts
+    return _COUNTED[key]
 
 
 def budget_table(title: str, arms: Sequence[tuple[TrainedArm, Recipe]], seeds: int) -> Table:
@@ -117,7 +119,7 @@ def _row(name: str, counts: Mapping[str, int], seeds: int) -> Row:
 
 def _matched(arm: TrainedArm, recipe: Recipe, other: TrainedArm, experts: Recipe) -> str:
     """How near one LoRA comes to the experts and the router that it stands in for."""
-    wanted, has = experts_parameters(experts), _counts(recipe.model_dump_json())["stage1", "LLM"]
+    wanted, has = experts_parameters(experts), _counts(recipe)["stage1", "LLM"]
     return (
         f"{arm.name[0].upper()}{arm.name[1:]}: rank {recipe.network.lora_rank}, {has:,} parameters; {other.name}, rank "
         f"{experts.network.lora_rank}, and their router: {wanted:,} ({100 * (has / wanted - 1):+.1f} %)."

@@ -70,14 +70,14 @@ def arm_recipe(arm: TrainedArm, seed: int, plan: Plan, shipped: Path) -> Recipe:
     changes = [*plan.changes, *arm.changes, f"seed={own.seed + seed}", "critical=null"]
     if arm.one_lora_of:
         changes.append(f"network.lora_rank={matching_rank(load_recipe(file, changes))}")
-    for stage in STAGES if own.base is not None else STAGES[1:]:
-        share: float = getattr(arm.shares, stage)
-        images, batch = int(share * plan.images), getattr(own, stage).batch
-        if share and images < batch:
-            raise UserError(
-                f"{plan.images:,} images an arm leave {stage} of '{arm.name}' {images}, less than a step of {batch}: "
-                f"give --images {math.ceil(batch / share):,} or more"
-            )
+    stages = [(name, float(getattr(arm.shares, name)), int(getattr(own, name).batch)) for name in STAGES if getattr(own, name)]
+    needed = max((math.ceil(batch / share) for _, share, batch in stages if share), default=0)
+    if needed > plan.images:
+        raise UserError(
+            f"{plan.images:,} images an arm leave less than a step to a stage of '{arm.key}': give {needed:,} or more"
+        )
+    for stage, share, batch in stages:
+        images = int(share * plan.images)
         changes.append(f"{stage}.samples={max(images - images % batch, batch)}")
         if not images:
             changes.append(f"{stage}.lr={_STILL}")
