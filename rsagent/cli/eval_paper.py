@@ -91,7 +91,7 @@ def paper(
     counted = work.counted(seeds)
     found = work.run(seeds, jobs)
     left_out = [arm for arm in whole.arms if arm not in wanted.arms]
-    untrained = [failure.name for failure in work.failures]
+    untrained = work.untrained(seeds)
     tables = [*paper_tables(wanted, found, missing, left_out=left_out, untrained=untrained), *counted]
     if untrained and not any(on.arms or on.plain for on in found):
         say("no arm is trained, so no page is written; the same command goes on with what is missing")
@@ -102,7 +102,7 @@ def paper(
     else:
         _write(wanted, tables, found, out, budget[1], seeds)
     if untrained:
-        say(f"{len(untrained)} trainings failed or need one that did; the same command goes on with what is missing")
+        say(f"not trained: {'; '.join(untrained)}; the same command goes on with what is missing")
     raise typer.Exit(1 if missing or untrained else 0)
 
 
@@ -236,6 +236,14 @@ class _Work:
             need_extra()  # known now, not after hours of training
         self.failures = run_tasks(tasks, jobs, _for_people)
 
+    def untrained(self, seeds: int) -> list[str]:
+        """The arms whose training failed, or waits for one that did."""
+        from rsagent.evaluation.paper.trainings import task_name
+
+        failed = {failure.name for failure in self.failures}
+        pairs = [(arm, seed) for seed in range(seeds) for arm in self.table.arms if task_name(arm, seed) in failed]
+        return [f"{arm.name}, seed {seed}" for arm, seed in pairs]
+
     def _evaluate(
         self, chosen: EvaluationSet, settings: Settings, out: Path | None, arm: TrainedArm | None = None
     ) -> RunFolder:
@@ -258,6 +266,7 @@ def _for_people() -> None:
 
     quiet_libraries()
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, datefmt="%H:%M:%S")
+    logging.getLogger("torch").setLevel(logging.WARNING)  # it ends with the statistics of its caches
 
 
 def _shipped() -> Path:

@@ -67,7 +67,7 @@ def arm_recipe(arm: TrainedArm, seed: int, plan: Plan, shipped: Path) -> Recipe:
     """
     file = plan.recipe if arm.recipe is None else shipped / f"{arm.recipe}.yaml"
     own = load_recipe(file, plan.changes)
-    changes = [*plan.changes, *arm.changes, f"seed={own.seed + seed}", "critical=null"]
+    changes = [*plan.changes, *arm.changes, f"seed={own.seed + seed}", "critical=null", *_spread(own)]
     if arm.one_lora_of:
         changes.append(f"network.lora_rank={matching_rank(load_recipe(file, changes))}")
     stages = [(name, float(getattr(arm.shares, name)), int(getattr(own, name).batch)) for name in STAGES if getattr(own, name)]
@@ -83,6 +83,15 @@ def arm_recipe(arm: TrainedArm, seed: int, plan: Plan, shipped: Path) -> Recipe:
             changes.append(f"{stage}.lr={_STILL}")
     reports = int(arm.shares.composer * plan.images * _REPORTS / 0.2) if arm.shares.composer else own.composer.batch
     return load_recipe(file, [*changes, f"composer.reports={max(reports, 1)}"])
+
+
+def _spread(own: Recipe) -> list[str]:
+    """What `optim` says for all stages, said by each: it may not say what they all say for themselves, as those of arms do."""
+    if own.optim is None:
+        return []
+    said = sorted(own.optim.model_fields_set)
+    stages = [(name, getattr(own, name)) for name in STAGES if getattr(own, name)]
+    return ["optim=null", *(f"{name}.{key}={getattr(stage, key)}" for name, stage in stages for key in said)]
 
 
 def training_tasks(arms: Sequence[TrainedArm], seeds: int, plan: Plan, shipped: Path) -> list[Task]:
@@ -116,8 +125,8 @@ def training_tasks(arms: Sequence[TrainedArm], seeds: int, plan: Plan, shipped: 
 
 
 def task_name(arm: TrainedArm, seed: int) -> str:
-    """What the training of an arm is called in lines for people."""
-    return f"{arm.name}, seed {seed}"
+    """What the training of an arm is called in lines of progress: as `--arms` and its folder call it."""
+    return f"{arm.key}, seed {seed}"
 
 
 def checkpoint_of(arm: TrainedArm, seed: int, plan: Plan) -> Path | None:
