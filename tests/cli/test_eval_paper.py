@@ -135,9 +135,9 @@ def test_a_recipe_without_a_base_side_by_side_with_an_arm_that_fails_at_first(cl
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = cli(*command)
     assert done.exit_code == 1
-    assert "1 LLM, seed 0: failed: another training writes to runs/paper/seed0/experts-1: wait for it" in done.stderr
-    assert "3 LLMs, seed 0: training 3 LLMs, seed 0, in runs/paper/seed0/experts-3" in done.stderr
-    assert "what the arms share, up to stage1, seed 0: " in done.stderr
+    assert "experts-1, seed 0: failed: another training writes to runs/paper/seed0/experts-1: wait for it" in done.stderr
+    assert "experts-3, seed 0: training 3 LLMs, seed 0, in runs/paper/seed0/experts-3" in done.stderr
+    assert "shared-stage1, seed 0: training " in done.stderr
     page = (place / "page.md").read_text()
     assert "PARTIAL: not trained: 1 LLM, seed 0." in page
     assert "Left out (--arms): 2 LLMs, 4 LLMs." in page
@@ -190,6 +190,6 @@ def test_when_every_arm_fails_there_is_no_page(cli, place, tiny_run):
         fcntl.flock(first, fcntl.LOCK_EX)
         done = cli("eval", "paper", "table7", "--limit", "2", "--out", "page.md", *tiny_run)
     assert done.exit_code == 2
-    assert "two stages, seed 0: failed: needs 'what the arms share, up to stage1, seed 0', which failed" in done.stderr
+    assert "experts-3, seed 0: failed: needs 'shared-stage1, seed 0', which failed" in done.stderr
     assert "no arm is trained, so no page is written; the same command goes on with what is missing" in done.stderr
     assert not (place / "page.md").exists()

@@ -12,6 +12,7 @@ from rsagent.errors import UserError
 from rsagent.evaluation.paper import budget
 from rsagent.evaluation.paper.specs import TABLES
 from rsagent.evaluation.paper.trainings import Plan, arm_recipe, plan_lines, shared_arm, training_tasks
+from rsagent.training.recipe import load_recipe
 
 pytest.importorskip("peft", reason="needs pip install 'rsagent[train]'")
 SHIPPED = Path(rsagent.training.__file__).parent / "recipes"
@@ -85,6 +86,17 @@ def test_too_few_images_say_how_many_it_takes(plans):
     arm_recipe(ARMS["experts-3"], 0, replace(plan, images=80), SHIPPED)
 
 
+def test_what_a_recipe_says_for_all_its_stages_holds_for_an_arm(tmp_path):
+    plan = Plan(tmp_path, tmp_path, SHIPPED / "smollm2-135m.yaml", 6400, changes=("optim.lr=3e-5",))
+    for key in ("experts-3", "wide", "one-stage"):
+        arm, own = arm_recipe(ARMS[key], 1, plan, SHIPPED), load_recipe(plan.recipe, plan.changes)
+        assert arm.stage1.samples // 24 * 24 == arm.stage1.samples <= 5120
+        for name in ("stage1", "stage2", "composer"):
+            told, ours = (getattr(recipe, name).model_dump(exclude={"samples", "reports"}) for recipe in (own, arm))
+            still = not getattr(ARMS[key].shares, name)
+            assert ours == told | ({"lr": 1e-9} if still else {})
+
+
 def test_arms_that_the_table_lacks_are_named_with_those_it_has():
     assert TABLES[5].with_arms([]) is TABLES[5]
     assert [arm.key for arm in TABLES[5].with_arms(["wide", "experts-1"]).arms] == ["experts-3", "experts-1", "wide"]
@@ -113,8 +125,8 @@ def test_what_arms_share_is_trained_once_a_seed_before_them(plans):
         for place, task in enumerate(found):
             assert set(task.needs) <= set(names[:place])
     needs = {task.name: task.needs for task in tasks["small"]}
-    assert needs["4 LLMs, seed 1"] == ("what the arms share, up to stage1, seed 1",)
-    assert needs[f"{ARMS['wide'].name}, seed 1"] == ()
+    assert needs["experts-4, seed 1"] == ("shared-stage1, seed 1",)
+    assert needs["wide, seed 1"] == ()
 
 
 def test_a_base_that_is_not_there_is_said_before_anything_is_trained(plans, tmp_path):
