@@ -71,7 +71,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,eval,geo,mcp,openai,preview,serve,sglang,structured,studio,train]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,eval,geo,mcp,openai,preview,serve,sglang,small,structured,studio,train]'
 	touch $@
 
 # The server's own environment. Stand-ins take the place of what only a GPU or an AMX machine can load; they lie in tests/.

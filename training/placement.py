@@ -18,7 +18,7 @@ import torch
 from peft import LoraConfig, get_peft_model, inject_adapter_in_model
 from torch import nn
 
-from rsagent.model.config import PlainQFormerConfig, RouterConfig, RSMoEConfig, ViTConfig
+from rsagent.model.config import PlainQFormerConfig, RouterConfig, RSMoEConfig, ViTConfig, VLMEncoderConfig
 from rsagent.model.network import SINGLE, RSMoE
 from rsagent.training.fresh import fresh_config
 from rsagent.training.llm_sizes import LLMSizes, llm_sizes, llm_targets
@@ -121,18 +121,21 @@ def network_config(
 ) -> RSMoEConfig:  # fmt: skip
     """The configuration of a checkpoint whose parts have weights; `vit` and `qformer` as published unless given."""
     assert recipe.weights is not None
-    router = RouterConfig(soft_prompts=recipe.network.soft_prompts, rank=recipe.network.router_rank)
+    sizes = recipe.network
+    router = RouterConfig(soft_prompts=sizes.soft_prompts, rank=sizes.router_rank, reads=sizes.router_reads)
     common: dict[str, Any] = {
         "name": recipe.name, "router": router, "llm": recipe.weights.llm, "llm_dim": llm_dim,
         "experts": recipe.network.experts, "composer_styles": list(styles), "own_words": True,
     }  # fmt: skip
     if recipe.weights.encoder is None:
-        from pathlib import Path
+        from rsagent.model.checkpoint import read_config
+        from rsagent.model.shipped import checkpoint_folder
 
-        from rsagent.model.checkpoint import EMBEDDED, read_config
-
-        start = read_config(EMBEDDED if recipe.start == "tiny" else Path(recipe.start or ""))
-        return RSMoEConfig(image_encoder=start.image_encoder, vlm_encoder=start.vlm_encoder, **common)
+        start = read_config(checkpoint_folder(recipe.start))
+        seen = start.vlm_encoder
+        if not isinstance(seen, PlainQFormerConfig):
+            seen = VLMEncoderConfig.model_validate({**seen.model_dump(), "merge": sizes.merge})
+        return RSMoEConfig(image_encoder=start.image_encoder, vlm_encoder=seen, **common)
     return RSMoEConfig(
         image_encoder=vit or ViTConfig(kind="vit"), vlm_encoder=qformer or PlainQFormerConfig(kind="instructblip"), **common
     )

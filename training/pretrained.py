@@ -49,12 +49,24 @@ def pretrained_network(recipe: Recipe, start: RSMoE | None, styles: Sequence[str
         network.image_encoder.load_state_dict(start.image_encoder.state_dict())
         state = {k: t for k, t in start.vlm_encoder.state_dict().items() if not k.startswith("projection.")}
         network.vlm_encoder.load_state_dict(state, strict=False)
-        kept = False  # it spoke to another LLM
+        kept = False  # it spoke to another LLM, and of its router nothing is taken either
     else:
         raise UserError("the recipe names no encoder: give weights.encoder or start")
     if not kept:
+        _speak_softly(network.vlm_encoder.projection, llm)
         log.info("the projection is new: %s is %s wide, and stage I trains it in full", weights.llm, width)
     return network
+
+
+@torch.no_grad()
+def _speak_softly(projection: nn.Linear, llm: nn.Module) -> None:
+    """A new projection whose vectors are as large as the LLM's words: torch's own are several times that, and drown them.
+
+    What goes in has passed a layer norm, so each of its numbers is about one.
+    """
+    words = cast(Any, llm).get_input_embeddings().weight
+    projection.weight.normal_(0.0, float(words.float().std()) / projection.in_features**0.5)
+    projection.bias.zero_()
 
 
 def steady_norms(llm: nn.Module) -> None:

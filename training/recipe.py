@@ -17,7 +17,9 @@ Size = Annotated[int, Field(ge=1, le=65536)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 STAGES = ("base", "stage1", "stage2", "composer", "critical")
 LLM_SIZES = frozenset({"llm_dim", "llm_layers", "llm_heads", "llm_mlp", "vocabulary"})
-ENCODER_SIZES = frozenset({"queries_side", "qformer_dim", "token_dim", "qformer_layers", "qformer_heads", "qformer_mlp"})
+ENCODER_SIZES = frozenset(
+    {"queries_side", "merge", "qformer_dim", "token_dim", "qformer_layers", "qformer_heads", "qformer_mlp"}
+)
 
 
 class _Part(BaseModel):
@@ -88,8 +90,12 @@ class NetworkRecipe(_Part):
     llm_mlp: Size = 768
     vocabulary: int = Field(default=2048, ge=300, description="tokens; 256 bytes and three special ones are always among them")
     experts: list[str] = Field(default=list(EXPERTS), description="names, or how many: 1 to 4 stand for the paper's sets")
+    merge: Size = Field(default=1, description="merge x merge neighbouring queries become one token of the LLM: fewer to read")
     soft_prompts: Size = 8
     router_rank: Size = 32
+    router_reads: Literal["queries", "image"] = Field(
+        default="queries", description="what the router's soft prompts attend to: F_VLM's queries, or the image's tokens"
+    )
     lora_rank: Size = 8
     qformer_lora_rank: Size = 8
 
@@ -106,6 +112,8 @@ class NetworkRecipe(_Part):
             )
         if self.qformer_dim % self.qformer_heads:
             raise ValueError(f"qformer_dim {self.qformer_dim} cannot be shared among {self.qformer_heads} heads")
+        if self.queries_side % self.merge:
+            raise ValueError(f"{self.queries_side} queries a side cannot be merged by {self.merge}")
         if self.llm_dim % (2 * self.llm_heads):
             raise ValueError(f"llm_dim {self.llm_dim} cannot be shared among {self.llm_heads} heads of even width")
         return self
@@ -171,7 +179,7 @@ class Recipe(_Part):
     network: NetworkRecipe = Field(default_factory=NetworkRecipe)
     start: str | None = Field(
         default=None,
-        description="checkpoint folder, or 'tiny' for the embedded one: where encoders, LLM and tokenizer come from",
+        description="checkpoint folder, tiny or small: where encoders, LLM and tokenizer come from",
     )
     weights: WeightsRecipe | None = Field(default=None, description="pretrained weights the stages start from")
     encoder: EncoderRecipe | None = Field(default=None, description="left out where the image encoder comes from elsewhere")

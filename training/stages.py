@@ -25,10 +25,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from rsagent.errors import UserError
-from rsagent.model.checkpoint import EMBEDDED, load_checkpoint, save_checkpoint
+from rsagent.model.checkpoint import load_checkpoint, save_checkpoint
 from rsagent.model.config import PlainQFormerConfig
 from rsagent.model.image_encoder import ImageEncoder
 from rsagent.model.network import COMPOSER, SINGLE, RSMoE
+from rsagent.model.shipped import checkpoint_folder
 from rsagent.prompts import load_prompts
 from rsagent.training.batches import Collator, Samples, Stores
 from rsagent.training.card import model_card, parameter_counts
@@ -168,8 +169,7 @@ def network_to_try(recipe: Recipe, corpus: Corpus) -> RSMoE:
     Raises:
         UserError, CheckpointError, EngineError: weights are missing or do not fit.
     """
-    folder = None if recipe.start is None else EMBEDDED if recipe.start == "tiny" else Path(recipe.start)
-    start = None if folder is None else load_checkpoint(folder, adapters=[])
+    start = None if recipe.start is None else load_checkpoint(checkpoint_folder(recipe.start), adapters=[])
     if recipe.weights:
         return pretrained_network(recipe, start, [])
     tokenizer = start.tokenizer if start else train_tokenizer(corpus_texts(corpus), recipe.network.vocabulary)
@@ -189,7 +189,7 @@ def start_of(recipe: Recipe, out: Path) -> RSMoE | None:
     """
     if recipe.start is None:
         return None
-    start = load_checkpoint(EMBEDDED if recipe.start == "tiny" else Path(recipe.start), adapters=[])
+    start = load_checkpoint(checkpoint_folder(recipe.start), adapters=[])
     if recipe.weights:  # only its encoder is taken, and that has sizes of its own
         return start
     wanted = fresh_network(recipe, start.tokenizer, start.config.composer_styles)

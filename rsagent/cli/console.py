@@ -88,6 +88,21 @@ class SlowProgress:
             say(f"{name}: {done:,} of {count:,}")
 
 
+class _Said(logging.Handler):
+    """Says a log's lines as ours, where nobody has set up a log of another form."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not logging.getLogger().handlers:
+            say(record.getMessage())
+
+
+def say_waits() -> None:
+    """Let the preparation of a base LLM, which a first use may begin, tell of itself like a command."""
+    log = logging.getLogger("rsagent.model.bases")
+    if not log.handlers:
+        log.addHandler(_Said())
+
+
 def quiet_libraries() -> None:
     """Keep back the loading bars, the advice and the coming changes of libraries: nobody asked for them."""
     warnings.filterwarnings("ignore", category=FutureWarning, module="(transformers|peft|torch)")

@@ -21,6 +21,7 @@ NEEDED = ("torch", "transformers", "peft", "safetensors", "tokenizers", "langgra
 EXTRAS = {
     "geo": ("rasterio", "GeoTIFF and rasters of many bands"),
     "preview": ("textual-image", "small pictures in the terminal"),
+    "small": ("gguf", "the base LLM of the checkpoint small, from its package"),
     "train": ("accelerate", "training"),
     "eval": ("pycocoevalcap", "caption metrics"),
     "sglang": ("httpx", "experts on an SGLang server"),
@@ -89,7 +90,8 @@ def _devices() -> Iterator[Check]:
 
 def _own() -> Iterator[Check]:
     """The parts of rsagent that are files: settings, prompts, checkpoint, data."""
-    from rsagent.model.checkpoint import EMBEDDED, read_config
+    from rsagent.model.checkpoint import read_config
+    from rsagent.model.shipped import checkpoint_folder
     from rsagent.prompts import load_prompts
     from rsagent.settings import FILE_NAME, Settings, config_file
 
@@ -101,17 +103,30 @@ def _own() -> Iterator[Check]:
     except RSAgentError as error:
         yield Check("settings", "missing", str(error), "mend that line, then: rsagent config show")
         return
-    folder = Path(settings.checkpoint) if settings.checkpoint else EMBEDDED
     try:
+        folder = checkpoint_folder(settings.checkpoint)
         yield Check("checkpoint", "ok", f"{read_config(folder).name} in {folder}")
     except RSAgentError as error:
         mend = "give --checkpoint FOLDER" if settings.checkpoint else "pip install --force-reinstall --no-deps rsagent"
         yield Check("checkpoint", "missing", str(error), mend)
+    yield from _bases(settings.checkpoint)
     data = os.environ.get("RSAGENT_DATA")
     found = f"{data}{'' if Path(data).is_dir() else ' is no folder'}" if data else "RSAGENT_DATA is not set"
     there = bool(data) and Path(str(data)).is_dir()
     mend = "" if there else "export RSAGENT_DATA=FOLDER: only training, evaluation and some tests need it"
     yield Check("data", "ok" if there else "optional", found, mend)
+
+
+def _bases(chosen: str | None) -> Iterator[Check]:
+    """The base LLMs of shipped checkpoints; one that is missing matters where its checkpoint is in force."""
+    from rsagent.cli.model_get import base_state
+    from rsagent.model.bases import BASES
+
+    for name, base in BASES.items():
+        state = base_state(name)
+        absent = "missing" if chosen == base.checkpoint else "optional"
+        mend = "" if state["there"] else base.mend
+        yield Check(f"base LLM of {base.checkpoint}", "ok" if state["there"] else absent, f"{name}: {state['found']}", mend)
 
 
 def _version(package: str) -> str | None:

@@ -144,9 +144,9 @@ class Evaluation:
         return checkpoint_digest(self._checkpoint())
 
     def _checkpoint(self) -> Path:
-        from rsagent.model.checkpoint import EMBEDDED
+        from rsagent.model.shipped import checkpoint_folder
 
-        return Path(self.settings.checkpoint) if self.settings.checkpoint else EMBEDDED
+        return checkpoint_folder(self.settings.checkpoint)
 
     def _special(self) -> str:
         """What in a folder's name tells a run from the plain one."""
@@ -181,7 +181,7 @@ class Evaluation:
 
             settings = self.settings
             return await asyncio.to_thread(
-                LocalEngine.load, settings.checkpoint, device=settings.device, dtype=settings.dtype, seed=settings.seed,
+                LocalEngine.load, self._checkpoint(), device=settings.device, dtype=settings.dtype, seed=settings.seed,
                 prompts=self.prompts, max_pixels=settings.max_pixels, single=True,
             )  # fmt: skip
         if self.router == "own":
@@ -190,7 +190,7 @@ class Evaluation:
 
         settings = self.settings
         engine = await asyncio.to_thread(
-            AblatedEngine.load, settings.checkpoint, device=settings.device, dtype=settings.dtype, seed=settings.seed,
+            AblatedEngine.load, self._checkpoint(), device=settings.device, dtype=settings.dtype, seed=settings.seed,
             best=settings.best, prompts=self.prompts, max_pixels=settings.max_pixels,
         )  # fmt: skip
         engine.ablate(self.router, self._others())

@@ -37,7 +37,8 @@ def serve(
     verbose: Annotated[bool, typer.Option("--verbose", help="Show all that SGLang prints.")] = False,
 ) -> None:
     """Serve a checkpoint's experts. Runs until Ctrl-C; what stands after -- goes to SGLang."""
-    from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest
+    from rsagent.model.checkpoint import checkpoint_digest
+    from rsagent.model.shipped import checkpoint_folder
     from rsagent.serving.sglang import launch
     from rsagent.serving.sglang.checks import check_checkpoint, check_cpu
     from rsagent.serving.sglang.prepare import cache_folder, prepare
@@ -47,7 +48,7 @@ def serve(
     if checkpoint is not None and checkpoint.startswith("-"):  # no folder, and the first of what stands after --
         further, checkpoint = [checkpoint, *further], None
     settings = Settings.load(checkpoint=checkpoint, sglang_python=python)
-    folder = Path(settings.checkpoint) if settings.checkpoint else EMBEDDED
+    folder = checkpoint_folder(settings.checkpoint)
     servable = check_checkpoint(folder)
     chosen = launch.Options(launch.find_python(settings.sglang_python), host, port, _device(device), dtype, tp, dp, further)
     if chosen.device == "cpu":
@@ -90,12 +91,13 @@ def _device(named: str) -> str:
 @app.command()
 def status(url: Url = None, as_json: options.Json = False) -> None:
     """What a server serves, how much it does, and whether it is the checkpoint in force. Exit code 1 if it is not."""
-    from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest
+    from rsagent.model.checkpoint import checkpoint_digest
+    from rsagent.model.shipped import checkpoint_folder
     from rsagent.serving.sglang.http import LOADS, MODEL, SERVER, ask, is_healthy
     from rsagent.settings import Settings
 
     settings = Settings.load(url=url)
-    folder = Path(settings.checkpoint) if settings.checkpoint else EMBEDDED
+    folder = checkpoint_folder(settings.checkpoint)
     states: list[dict[str, Any]] = []
     for place in _urls(settings.url):
         model = ask(place, MODEL)
@@ -157,7 +159,8 @@ def load(
     url: Url = None,
 ) -> None:
     """Give a running server another adapter."""
-    from rsagent.model.checkpoint import EMBEDDED, adapter_names, read_config
+    from rsagent.model.checkpoint import adapter_names, read_config
+    from rsagent.model.shipped import checkpoint_folder
     from rsagent.serving.sglang.checks import check_adapter
     from rsagent.serving.sglang.http import ask
     from rsagent.serving.sglang.llm_files import find_llm
@@ -165,7 +168,7 @@ def load(
 
     settings = Settings.load(url=url)
     _check_name(name)
-    folder = Path(settings.checkpoint) if settings.checkpoint else EMBEDDED
+    folder = checkpoint_folder(settings.checkpoint)
     if name in adapter_names(folder / "experts"):
         raise UserError(f"{name!r} is an expert of the checkpoint {folder}, whose turns ask for it: choose another name")
     servers = _urls(settings.url)

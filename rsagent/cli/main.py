@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from rsagent import __version__
 from rsagent.cli import ask, caption, chat, config, data, doctor, eval, experts, explain, mcp, model, serve, sessions, train
-from rsagent.cli.console import quiet_libraries, say
+from rsagent.cli.console import quiet_libraries, say, say_waits
 from rsagent.errors import RSAgentError
 
 
@@ -101,6 +101,7 @@ def main() -> None:
     # The libraries make a million objects while they load, and all of them stay: looking through them costs half a second.
     gc.set_threshold(100_000, 50, 50)
     quiet_libraries()
+    say_waits()
     app(prog_name="rsagent")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from rsagent.cli import options
+from rsagent.cli import model_get, options
 from rsagent.cli.console import result, result_json
 
 app = typer.Typer(help="Checkpoints.", no_args_is_help=True)
@@ -18,9 +18,15 @@ def model() -> None:
     """RS-MoE checkpoints."""
 
 
+app.command()(model_get.get)
+app.command("list")(model_get.list_shipped)
+
+
 @app.command()
 def show(
-    checkpoint: Annotated[str | None, typer.Argument(metavar="FOLDER", help="The one in force if left out.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Argument(metavar="FOLDER", help="Or tiny, small; the one in force if left out.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """What a checkpoint holds: its parts and sizes, experts, styles; nothing is loaded but headers."""
@@ -43,7 +49,8 @@ def show(
     result([f"  LLM: {config.llm}, {config.llm_dim} wide"])
     result([f"  image encoder: {config.image_encoder.kind}, {config.image_encoder.size} pixels a side"])
     vlm = config.vlm_encoder
-    result([f"  VLM encoder: {vlm.layers} layers, {vlm.dim} wide, {config.queries} query tokens"])
+    read = f"{config.queries} query tokens, {config.visual_tokens} read by the LLM"
+    result([f"  VLM encoder: {vlm.layers} layers, {vlm.dim} wide, {read}"])
     result([f"  router: {config.router.soft_prompts} soft prompts an expert, rank {config.router.rank}"])
     result([f"  {name}: {part['parameters']:,} parameters, {part['dtype']}" for name, part in parts.items()])
     if (folder / "README.md").is_file():
@@ -64,7 +71,7 @@ def merge(
 
 @app.command()
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help="A checkpoint folder, or tiny for the embedded one.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A checkpoint folder, or tiny or small.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
     as_json: options.Json = False,
 ) -> None:
@@ -89,11 +96,10 @@ def diff(
 
 def _folder(checkpoint: str | None) -> Path:
     """The folder of a checkpoint by name; the one in force where none is named."""
-    from rsagent.model.checkpoint import EMBEDDED
+    from rsagent.model.shipped import checkpoint_folder
     from rsagent.settings import Settings
 
-    named = Settings.load(checkpoint=checkpoint).checkpoint
-    return EMBEDDED if named in (None, "tiny") else Path(named)
+    return checkpoint_folder(Settings.load(checkpoint=checkpoint).checkpoint)
 
 
 def _tensors(file: Path) -> dict[str, Any]:

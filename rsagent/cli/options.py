@@ -20,7 +20,7 @@ Image = Annotated[str, typer.Argument(metavar="IMAGE|-", help="A picture, or - f
 Question = Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask, in quotes.")]
 Experts = Annotated[str | None, typer.Option(metavar="A,B", help="Ask only these experts: theme,object,relation.")]
 Style = Annotated[str | None, typer.Option(metavar="NAME", help="Caption style: detailed, ucm, rsicd, ...")]
-Checkpoint = Annotated[str | None, typer.Option(metavar="FOLDER", help="RS-MoE checkpoint; the embedded one by default.")]
+Checkpoint = Annotated[str | None, typer.Option(metavar="FOLDER", help="RS-MoE checkpoint: a folder, tiny or small.")]
 Device = Annotated[str | None, typer.Option(metavar="auto|cpu|cuda|mps", help="What the networks run on.")]
 Dtype = Annotated[str | None, typer.Option(metavar="NAME", help="auto, float32, bfloat16 or float16.")]
 Best = Annotated[bool | None, typer.Option("--best", help="Decode with beams: better and slower.")]

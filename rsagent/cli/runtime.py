@@ -73,10 +73,12 @@ def engine_label(settings: Settings) -> str:
         return " ".join(filter(None, ("openai", settings.chat_preset, settings.chat_model, settings.chat_experts)))
     if settings.engine == "scripted":
         return f"scripted {settings.checkpoint or 'embedded'}"
-    from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest
+    from rsagent.model.checkpoint import checkpoint_digest
+    from rsagent.model.shipped import DEFAULT, checkpoint_folder
 
-    digest = checkpoint_digest(Path(settings.checkpoint) if settings.checkpoint else EMBEDDED)
-    return f"{settings.engine} {settings.checkpoint or 'embedded'} {digest[:8]}"
+    digest = checkpoint_digest(checkpoint_folder(settings.checkpoint))
+    named = "embedded" if settings.checkpoint in (None, DEFAULT) else settings.checkpoint
+    return f"{settings.engine} {named} {digest[:8]}"
 
 
 def read_source(name: str) -> str | bytes:
@@ -122,9 +124,10 @@ def load_engine(settings: Settings, prompts: Prompts, bands: Sequence[int] | Non
     if settings.engine == "sglang":
         return _sglang(settings, prompts, bands)
     from rsagent.engines.local import LocalEngine
+    from rsagent.model.shipped import checkpoint_folder
 
     return LocalEngine.load(
-        settings.checkpoint,
+        checkpoint_folder(settings.checkpoint),
         device=settings.device,
         dtype=settings.dtype,
         seed=settings.seed,

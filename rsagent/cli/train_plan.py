@@ -82,7 +82,7 @@ def _try(recipe: Recipe, checked: Checked, corpus: Any) -> None:
     from rsagent.training.stages import network_to_try
 
     network = network_to_try(recipe, corpus)
-    checked.tokens = count_tokens(corpus, network.tokenizer, network.config.queries)
+    checked.tokens = count_tokens(corpus, network.tokenizer, network.config.visual_tokens)
     checked.step = one_step(recipe, corpus, network)
 
 

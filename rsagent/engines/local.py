@@ -12,13 +12,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from rsagent.engines.worker import BatchWorker, Handler, tell
 from rsagent.errors import EngineError, ImageLost, SettingsError
 from rsagent.imagery import MAX_PIXELS, ImageSource, LoadedImage, load_image
-from rsagent.model.checkpoint import EMBEDDED, checkpoint_digest, load_checkpoint, load_encoder_side
+from rsagent.model.checkpoint import checkpoint_digest, load_checkpoint, load_encoder_side
+from rsagent.model.shipped import checkpoint_folder
 from rsagent.prompts import Prompts, load_prompts
 from rsagent.schemas import ExpertPrompt, ExpertTrace, ImageFacts, RouterTrace, Task
 
@@ -150,7 +150,7 @@ class LocalEngine:
         """
         import torch
 
-        folder = Path(checkpoint) if checkpoint is not None else EMBEDDED
+        folder = checkpoint_folder(checkpoint)
         torch.manual_seed(seed)
         place = _device(device)
         kind = _dtype(dtype, place)

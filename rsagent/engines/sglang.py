@@ -14,14 +14,14 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rsagent.engines.local import LocalEngine
 from rsagent.engines.sglang_client import ExpertServer, need_httpx, wait_until
 from rsagent.errors import EngineError, ServerAway, ServerLost, SettingsError
 from rsagent.imagery import MAX_PIXELS, ImageSource
-from rsagent.model.checkpoint import EMBEDDED, adapter_names
+from rsagent.model.checkpoint import adapter_names
+from rsagent.model.shipped import checkpoint_folder
 from rsagent.prompts import Prompts
 from rsagent.schemas import ExpertPrompt, ImageFacts, RouterTrace, Task
 from rsagent.serving.sglang.http import check_url
@@ -113,7 +113,7 @@ class SGLangEngine:
         urls = list(dict.fromkeys(check_url(part) for part in url.split(",") if part.strip()))
         if not urls:
             raise SettingsError("the engine 'sglang' needs the server's address: --url http://127.0.0.1:30000")
-        folder = Path(checkpoint) if checkpoint is not None else EMBEDDED
+        folder = checkpoint_folder(checkpoint)
         eyes = LocalEngine.load(
             folder, device=device, dtype=dtype, seed=seed, prompts=prompts, single=single, bands=bands,
             max_pixels=max_pixels, llm=False,

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import ValidationError
 
 from rsagent.errors import CheckpointError
+from rsagent.model.bases import BASES
 from rsagent.model.config import FORMAT_VERSION, KINDS, RSMoEConfig
 from rsagent.model.pretrained import failure, line, load_llm, shortened, weights_folder
 
@@ -122,11 +123,12 @@ def load_encoder_side(folder: Path) -> RSMoE:
 
 
 def llm_folder(folder: Path, config: RSMoEConfig) -> Path:
-    """Where the LLM of a checkpoint lies: inside it, in another folder, or in the cache of the hub.
+    """Where the LLM of a checkpoint lies: inside it, in another folder, prepared (see `bases`), or in the cache of the hub.
 
     Raises:
         CheckpointError: it is not there.
         EngineError: the hub cannot be reached.
+        MissingExtra: it is in a package that another one is needed to read.
     """
     if config.llm == "llm":
         return folder / "llm"
@@ -215,7 +217,7 @@ def _load_llm(folder: Path, config: RSMoEConfig) -> PreTrainedModel:
     from transformers.utils import logging
 
     place = str(folder / "llm") if config.llm == "llm" else config.llm
-    if config.llm == "llm":  # small and on disk: a progress bar would only flicker
+    if config.llm == "llm" or config.llm in BASES:  # small and on disk: a progress bar would only flicker
         logging.disable_progress_bar()
     llm = load_llm(place, torch.float32)
     width = int(cast(Any, llm).get_input_embeddings().weight.shape[1])

@@ -35,6 +35,7 @@ class VLMEncoderConfig(_Part):
     mlp: int = Field(default=768, ge=8, le=65536)
     vocabulary: int = Field(ge=8, le=1_000_000)
     max_words: int = Field(default=64, ge=4, le=4096, description="instruction tokens read; longer ones are cut")
+    merge: int = Field(default=1, ge=1, le=24, description="merge x merge neighbouring queries become one token of the LLM")
     scales: tuple[Literal[112], Literal[1280]] = Field(
         default=(112, 1280), description="channels of the image encoder's scales"
     )
@@ -43,6 +44,8 @@ class VLMEncoderConfig(_Part):
     def _divides(self) -> VLMEncoderConfig:
         if self.dim % self.heads:
             raise ValueError(f"dim {self.dim} cannot be shared among {self.heads} heads")
+        if self.queries_side % self.merge:
+            raise ValueError(f"{self.queries_side} queries a side cannot be merged by {self.merge}")
         return self
 
 
@@ -110,6 +113,9 @@ class RouterConfig(_Part):
 
     soft_prompts: int = Field(default=8, ge=1, le=1024, description="soft prompt vectors an expert")
     rank: int = Field(default=32, ge=1, le=4096)
+    reads: Literal["queries", "image"] = Field(
+        default="queries", description="what soft prompts attend to: F_VLM's queries, or the image's tokens themselves"
+    )
 
 
 class RSMoEConfig(_Part):
@@ -142,3 +148,9 @@ class RSMoEConfig(_Part):
         """Query tokens of the VLM encoder."""
         vlm = self.vlm_encoder
         return vlm.queries if isinstance(vlm, PlainQFormerConfig) else vlm.queries_side**2
+
+    @property
+    def visual_tokens(self) -> int:
+        """Tokens of F_VLM that the LLM reads."""
+        vlm = self.vlm_encoder
+        return vlm.queries if isinstance(vlm, PlainQFormerConfig) else (vlm.queries_side // vlm.merge) ** 2

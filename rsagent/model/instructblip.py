@@ -106,6 +106,6 @@ class PlainVLMEncoder(nn.Module):
             output_attentions=attentions,
         )
         hidden = cast(Tensor, output.last_hidden_state)
-        seen = VLMFeatures(hidden[:, :count], hidden[:, count:], word_mask, self.projection(hidden[:, :count]))
+        seen = VLMFeatures(image.tokens, hidden[:, :count], hidden[:, count:], word_mask, self.projection(hidden[:, :count]))
         looked = cast(Tensor, output.cross_attentions[-1]).mean(1) if attentions else None
         return seen, looked

@@ -31,10 +31,10 @@ SINGLE = "single"
 
 
 def visual_prefix(projected: Tensor, soft_prompt: Tensor) -> Tensor:
-    """What an expert reads before the words, `(..., soft_prompts + queries, llm_dim)`.
+    """What an expert reads before the words, `(..., soft_prompts + visual_tokens, llm_dim)`.
 
     Args:
-        projected: F_VLM in the LLM's width, `(..., queries, llm_dim)`.
+        projected: F_VLM in the LLM's width, `(..., visual_tokens, llm_dim)`.
         soft_prompt: the expert's, `(..., soft_prompts, llm_dim)`.
     """
     return torch.cat([soft_prompt, projected], -2)
@@ -68,9 +68,11 @@ class RSMoE(nn.Module):
             else VLMEncoder(vlm, config.llm_dim, self.image_encoder.grid)
         )
         router = config.router
+        wide = vlm.image_dim if isinstance(vlm, PlainQFormerConfig) else vlm.token_dim
         self.router = InstructionRouter(
-            config.vlm_encoder.dim, config.llm_dim, len(config.experts), router.soft_prompts, router.rank
-        )
+            vlm.dim, config.llm_dim, len(config.experts), router.soft_prompts, router.rank,
+            token_dim=wide if router.reads == "image" else None,
+        )  # fmt: skip
         self.llm: Any = llm
         self.mixed: MixedAdapters | None = None
 

@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from rsagent.errors import CheckpointError, EngineError, MissingExtra
+from rsagent.errors import CheckpointError, EngineError, MissingExtra, RSAgentError
+from rsagent.model.bases import BASES, find_base, unavailable
 
 if TYPE_CHECKING:
     import torch
@@ -19,13 +20,37 @@ _FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*/*.json", "*/*.txt"]
 
 
 def weights_folder(name: str) -> Path:
-    """The folder of a model: `name` itself, or what the hub (or its cache) holds under that id.
+    """The folder of a model: `name` itself, the prepared one of a base LLM that we know, or what the hub holds under that id.
 
     Raises:
         CheckpointError: neither a folder nor on the hub, gated, or pickles alone; the message says what to do.
         EngineError: the hub cannot be reached and its cache does not hold the model.
+        MissingExtra: a package holds the base LLM, and the one that reads it is not installed.
     """
-    folder = Path(name) if Path(name).is_dir() else _from_hub(name)
+    if Path(name).is_dir():
+        return _checked(Path(name))
+    base = BASES.get(name)
+    if base is None:
+        return hub_folder(name)
+    if found := find_base(base):
+        return found
+    try:
+        return hub_folder(name)
+    except RSAgentError as error:
+        raise unavailable(base, error) from error
+
+
+def hub_folder(name: str) -> Path:
+    """What the hub, or its cache, holds under an id.
+
+    Raises:
+        CheckpointError, EngineError: as `weights_folder`.
+    """
+    return _checked(_from_hub(name))
+
+
+def _checked(folder: Path) -> Path:
+    """A folder that holds safetensors, and all of them."""
     if not any(folder.glob("*.safetensors")):
         kinds = sorted({file.suffix for file in folder.iterdir() if file.suffix in (".bin", ".pt", ".pth")})
         if kinds:

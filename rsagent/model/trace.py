@@ -16,13 +16,16 @@ from rsagent.model.vlm_encoder import ImageTokens
 def trace(network: RSMoE, image: ImageTokens, instruction: str) -> dict[str, tuple[list[str], list[list[float]]]]:
     """For each expert: the token nearest to each soft prompt vector, and a map (rows x columns) that sums to 1.
 
-    A soft prompt attends to query tokens, and a query token has looked at image tokens: the map is the product of the two,
-    both scales put on the fine grid.
+    A soft prompt attends to image tokens, or to query tokens that have looked at image tokens, and then the map is the product
+    of the two; both scales are put on the fine grid.
     """
     seen, looked = network.see(image, [instruction], attentions=True)
     routing = network.route(seen)
     assert looked is not None
-    weights = torch.einsum("beq,bqt->bet", routing.attention.float(), looked.float())[0]
+    weights = routing.attention.float()
+    if not network.router.reads_image:
+        weights = torch.einsum("beq,bqt->bet", weights, looked.float())
+    weights = weights[0]
     maps = _on_grid(weights, network.image_encoder.grid)
     table = F.normalize(cast(Tensor, network.llm.get_input_embeddings().weight).float(), dim=1)
     found: dict[str, tuple[list[str], list[list[float]]]] = {}

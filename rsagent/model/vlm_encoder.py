@@ -40,12 +40,14 @@ class VLMFeatures:
     """F_VLM and what the router reads beside it.
 
     Attributes:
+        tokens: `(batch, tokens, token_dim)`: the image's tokens, which the queries looked at.
         queries: `(batch, queries, dim)`: the query tokens after the Q-Former.
         words: `(batch, words, dim)`: the instruction's tokens after the Q-Former.
         word_mask: `(batch, words)`: 1 where a token stands, 0 where it is padding.
-        projected: `(batch, queries, llm_dim)`: F_VLM as the LLM receives it.
+        projected: `(batch, visual_tokens, llm_dim)`: F_VLM as the LLM receives it.
     """
 
+    tokens: Tensor
     queries: Tensor
     words: Tensor
     word_mask: Tensor
@@ -85,7 +87,7 @@ class VLMEncoder(nn.Module):
                 attn_implementation="eager",  # pyright: ignore[reportCallIssue]  # faster than sdpa for training on a CPU, and gives attention maps
             )
         )
-        self.projection = nn.Linear(dim, llm_dim)
+        self.projection = nn.Linear(config.merge**2 * dim, llm_dim)
         for name, tensor in (
             ("fine_positions", grid_positions(grid[0], config.token_dim)),
             ("coarse_positions", grid_positions(grid[1], config.token_dim)),
@@ -130,9 +132,21 @@ class VLMEncoder(nn.Module):
             output_attentions=attentions,
         )
         hidden = cast(Tensor, output.last_hidden_state)
-        seen = VLMFeatures(hidden[:, :count], hidden[:, count:], word_mask, self.projection(hidden[:, :count]))
+        projected = self.projection(merged(hidden[:, :count], side=self.config.queries_side, by=self.config.merge))
+        seen = VLMFeatures(image.tokens, hidden[:, :count], hidden[:, count:], word_mask, projected)
         looked = cast(Tensor, output.cross_attentions[-1]).mean(1) if attentions else None
         return seen, looked
+
+
+def merged(queries: Tensor, *, side: int, by: int) -> Tensor:
+    """Squares of `by` x `by` neighbouring queries side by side, row by row: an LLM reads fewer tokens, each wider.
+
+    `(batch, side * side, dim)` -> `(batch, (side / by) ** 2, by * by * dim)`.
+    """
+    if by == 1:
+        return queries
+    squares = queries.unflatten(1, (side // by, by, side // by, by)).transpose(2, 3)
+    return squares.flatten(3, 5).flatten(1, 2)
 
 
 def grid_positions(side: int, dim: int) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from figures import Row
+from rsagent.model.bases import SMOLLM2
 from rsagent.model.network import SINGLE
 from rsagent.training.corpus import Corpus
 from rsagent.training.corpus import Row as Sample
@@ -19,7 +20,6 @@ from rsagent.training.language import LanguageTask
 from rsagent.training.recipe import Recipe
 from training_rows.bench import in_turns, ratios, tiny, write_tiny_data
 from training_rows.loops import begun, collator_of
-from training_rows.smollm2 import smollm2
 
 LEAST, APART = 2.0, 1e-3
 IMAGES = 8
@@ -33,7 +33,7 @@ def measure(folder: Path, chosen: argparse.Namespace) -> list[Row]:
     torch.set_num_threads(chosen.threads)
     few = {"samples": 8, "batch": 4}
     recipe = tiny(
-        network={}, encoder=None, base=None, start="tiny", weights={"llm": str(smollm2(folder))}, scenes=0,
+        network={}, encoder=None, base=None, start="tiny", weights={"llm": SMOLLM2.name}, scenes=0,
         critical=None, composer={**few, "reports": 4},
     )  # fmt: skip
     network, material = begun(Recipe.model_validate(recipe), write_tiny_data(folder / "data"), folder / "run")

@@ -10,7 +10,7 @@ import torch
 from rsagent.model.router import InstructionRouter
 from rsagent.model.vlm_encoder import VLMFeatures
 
-EXPERTS, SOFT, QUERIES, DIM, LLM_DIM = 3, 2, 9, 32, 24
+EXPERTS, SOFT, QUERIES, DIM, LLM_DIM, TOKENS, TOKEN_DIM = 3, 2, 9, 32, 24, 20, 16
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,8 @@ def router() -> InstructionRouter:
 def features(image: int = 1, instruction: int = 2, count: int = 1) -> VLMFeatures:
     queries = torch.randn(count, QUERIES, DIM, generator=torch.Generator().manual_seed(image))
     words = torch.randn(count, 4, DIM, generator=torch.Generator().manual_seed(instruction))
-    return VLMFeatures(queries, words, torch.ones(count, 4, dtype=torch.long), queries[..., :LLM_DIM])
+    tokens = torch.randn(count, TOKENS, TOKEN_DIM, generator=torch.Generator().manual_seed(image + 100))
+    return VLMFeatures(tokens, queries, words, torch.ones(count, 4, dtype=torch.long), queries[..., :LLM_DIM])
 
 
 def test_shapes_and_attention(router: InstructionRouter):
@@ -50,7 +51,7 @@ def test_each_expert_gets_a_prompt_of_its_own(router: InstructionRouter):
 def test_padding_of_the_instruction_changes_nothing(router: InstructionRouter):
     plain = features()
     padded = VLMFeatures(
-        plain.queries, torch.cat([plain.words, torch.full((1, 3, DIM), 9.0)], 1),
+        plain.tokens, plain.queries, torch.cat([plain.words, torch.full((1, 3, DIM), 9.0)], 1),
         torch.tensor([[1, 1, 1, 1, 0, 0, 0]]), plain.projected,
     )  # fmt: skip
     torch.testing.assert_close(router(padded).soft_prompts, router(plain).soft_prompts)
@@ -59,7 +60,7 @@ def test_padding_of_the_instruction_changes_nothing(router: InstructionRouter):
 
 def test_an_instruction_without_words_is_survived(router: InstructionRouter):
     seen = features()
-    empty = VLMFeatures(seen.queries, seen.words, torch.zeros(1, 4, dtype=torch.long), seen.projected)
+    empty = VLMFeatures(seen.tokens, seen.queries, seen.words, torch.zeros(1, 4, dtype=torch.long), seen.projected)
     assert router(empty).soft_prompts.isfinite().all()
 
 
@@ -83,3 +84,17 @@ def test_the_default_router_is_smaller_than_one_lora_adapter():
         if name.rsplit(".")[-1] in llm_targets("llama")
     )
     assert sum(parameter.numel() for parameter in router.parameters()) < adapter
+
+
+def test_a_router_that_reads_the_image_attends_to_its_tokens():
+    torch.manual_seed(0)
+    router = InstructionRouter(DIM, LLM_DIM, EXPERTS, SOFT, rank=8, token_dim=TOKEN_DIM).requires_grad_(False)
+    seen = features(count=2)
+    routing = router(seen)
+    assert routing.attention.shape == (2, EXPERTS, TOKENS)
+    torch.testing.assert_close(routing.attention.sum(2), torch.ones(2, EXPERTS))
+    seen.tokens = seen.tokens.flip(1)  # the same picture elsewhere
+    torch.testing.assert_close(router(seen).attention, routing.attention.flip(2))
+    seen.tokens = torch.randn_like(seen.tokens)
+    assert (router(seen).soft_prompts - routing.soft_prompts).abs().max() > 1e-3
+    torch.testing.assert_close(router(seen).gate, routing.gate)  # the gate reads F_VLM

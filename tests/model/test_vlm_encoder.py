@@ -7,7 +7,7 @@ import torch
 
 from rsagent.model.config import VLMEncoderConfig
 from rsagent.model.image_encoder import ImageFeatures
-from rsagent.model.vlm_encoder import ImageTokens, VLMEncoder, grid_positions
+from rsagent.model.vlm_encoder import ImageTokens, VLMEncoder, grid_positions, merged
 
 SIDE, LLM_DIM, GRID = 4, 24, (14, 7)
 
@@ -123,3 +123,23 @@ def test_the_same_place_has_the_same_code_on_grids_of_other_sizes():
     middle = grid_positions(1, 32)[0]
     assert torch.allclose(grid_positions(3, 32)[4], middle, atol=1e-5)
     assert torch.allclose(grid_positions(5, 32)[12], middle, atol=1e-5)
+
+
+def test_merged_queries_are_neighbours():
+    """Of a 6 x 6 grid merged by 2 the LLM reads nine tokens, each the four queries of one ninth of the image."""
+    places = torch.arange(36.0)[None, :, None]
+    squares = merged(places, side=6, by=2)
+    assert squares.shape == (1, 9, 4)
+    assert squares[0, 0].tolist() == [0, 1, 6, 7] and squares[0, 5].tolist() == [16, 17, 22, 23]
+    assert merged(places, side=6, by=1) is places
+
+
+def test_an_encoder_that_merges_gives_the_llm_fewer_tokens():
+    config = VLMEncoderConfig(
+        queries_side=SIDE, dim=32, token_dim=16, layers=1, heads=2, mlp=48, vocabulary=50, max_words=16, merge=2
+    )
+    encoder = VLMEncoder(config, LLM_DIM, GRID).eval().requires_grad_(False)
+    seen, _ = encoder(encoder.look(picture(1)), *words(5, 6))
+    assert seen.queries.shape == (1, SIDE * SIDE, 32) and seen.projected.shape == (1, SIDE * SIDE // 4, LLM_DIM)
+    with pytest.raises(ValueError, match="4 queries a side cannot be merged by 3"):
+        VLMEncoderConfig(queries_side=SIDE, vocabulary=50, merge=3)

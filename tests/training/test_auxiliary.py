@@ -12,7 +12,7 @@ from rsagent.training.scene_model import COLOURS, KINDS
 
 def seen(queries: torch.Tensor) -> VLMFeatures:
     count, _, dim = queries.shape
-    return VLMFeatures(queries, torch.zeros(count, 2, dim), torch.ones(count, 2), queries)
+    return VLMFeatures(queries, queries, torch.zeros(count, 2, dim), torch.ones(count, 2), queries)
 
 
 def test_points_are_counted_in_the_region_they_lie_in():

@@ -11,7 +11,7 @@ from rsagent.model.network import RSMoE
 from rsagent.training.batches import Collator
 from rsagent.training.corpus import Row, Stage
 from rsagent.training.fresh import fresh_network
-from rsagent.training.language import LanguageTask, block_mask, counted, positions
+from rsagent.training.language import LanguageTask, block_mask, counted, positions, told_places
 from rsagent.training.recipe import Recipe
 from rsagent.training.stages import Material
 
@@ -110,7 +110,8 @@ def test_a_target_does_not_see_another(fresh: RSMoE, material: Material):
         with torch.no_grad():
             image = task.vlm_encoder.look(_features(batch))[batch["picture"]]
             seen, _ = task.vlm_encoder(image, batch["words"], batch["word_mask"])
-            return task._logits(seen, None, batch, slice(0, 1), batch["ids"].shape[1])[0]
+            told = told_places(batch["labels"])
+            return task._logits(seen, None, batch, slice(0, 1), batch["ids"].shape[1], told)[0]
 
     both, other, alone = logits(CAPTIONS[0], CAPTIONS[1]), logits(CAPTIONS[0], CAPTIONS[2]), logits(CAPTIONS[0])
     torch.testing.assert_close(both[: len(alone)], alone, atol=1e-5, rtol=1e-4)

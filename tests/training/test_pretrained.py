@@ -27,6 +27,7 @@ from rsagent.training.fresh import train_tokenizer
 from rsagent.training.instructblip_weights import read_instructblip
 from rsagent.training.pretrained import pretrained_network
 from rsagent.training.recipe import Recipe
+from tests.gguf_file import write_gguf
 
 WORDS = ["two white planes stand beside a runway", "describe this image in detail", "many boats lie in a harbour"] * 3
 LLM = {
@@ -198,35 +199,10 @@ def test_a_tokenizer_without_padding_gets_some(tmp_path: Path):
 
 
 def test_a_gguf_file(tmp_path: Path):
-    gguf = pytest.importorskip("gguf", reason="needs pip install 'rsagent[train]'")
+    pytest.importorskip("gguf", reason="needs pip install 'rsagent[train]'")
     torch.manual_seed(0)
     llm = LlamaForCausalLM(LlamaConfig(**LLM))
-    writer = gguf.GGUFWriter(tmp_path / "tiny.gguf", "llama")
-    writer.add_context_length(128)
-    writer.add_embedding_length(64)
-    writer.add_block_count(2)
-    writer.add_feed_forward_length(96)
-    writer.add_head_count(4)
-    writer.add_head_count_kv(2)
-    writer.add_layer_norm_rms_eps(1e-6)
-    writer.add_rope_dimension_count(16)
-    writer.add_vocab_size(400)
-    names = {"embed_tokens": "token_embd", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
-             "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-             "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-             "mlp.down_proj": "ffn_down", "lm_head": "output", "norm": "output_norm"}  # fmt: skip
-    for name, tensor in llm.state_dict().items():
-        plain = name.removeprefix("model.").removesuffix(".weight")
-        place = re.match(r"layers\.(\d+)\.(.*)", plain)
-        theirs = f"blk.{place[1]}.{names[place[2]]}" if place else names[plain]
-        heads = {"attn_q": 4, "attn_k": 2}.get(theirs.rsplit(".", 1)[-1])
-        if heads:  # GGUF keeps the two halves of a head's rotation interleaved
-            tensor = tensor.view(heads, 2, -1, tensor.shape[1]).swapaxes(1, 2).reshape(tensor.shape)
-        writer.add_tensor(f"{theirs}.weight", tensor.float().numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write_gguf(llm, tmp_path / "tiny.gguf")
     train_tokenizer(WORDS, 400).save_pretrained(tmp_path)
     read = load_llm(str(tmp_path / "tiny.gguf"), torch.float32)
     ids = torch.tensor([[5, 9, 12]])

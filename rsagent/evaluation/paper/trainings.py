@@ -210,11 +210,12 @@ def _write_encoder(folder: Path, plan: Plan) -> None:
         return
     from safetensors.torch import save_file
 
-    from rsagent.model.checkpoint import EMBEDDED, load_checkpoint
+    from rsagent.model.checkpoint import load_checkpoint
+    from rsagent.model.shipped import checkpoint_folder
     from rsagent.training.resume import whole_files
 
     start = load_recipe(plan.recipe, plan.changes).start
-    found = load_checkpoint(EMBEDDED if start in (None, "tiny") else Path(start), adapters=[]).image_encoder
+    found = load_checkpoint(checkpoint_folder(start), adapters=[]).image_encoder
     with whole_files(final) as (partial,):
         save_file({name: tensor.contiguous().clone() for name, tensor in found.state_dict().items()}, partial)
 
