@@ -60,7 +60,13 @@ def fresh_network(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, styles: li
             attn_implementation="eager",
         )
     )
-    config = RSMoEConfig(
+    return RSMoE(fresh_config(recipe, len(tokenizer), styles), cast(PreTrainedModel, llm), tokenizer)
+
+
+def fresh_config(recipe: Recipe, vocabulary: int, styles: list[str]) -> RSMoEConfig:
+    """The configuration of that network; `vocabulary` counts the tokens of its tokenizer."""
+    sizes = recipe.network
+    return RSMoEConfig(
         name=recipe.name,
         image_encoder=ImageEncoderConfig(size=recipe.image_size),
         vlm_encoder=VLMEncoderConfig(
@@ -71,14 +77,13 @@ def fresh_network(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, styles: li
             heads=sizes.qformer_heads,
             mlp=sizes.qformer_mlp,
             merge=sizes.merge,
-            vocabulary=len(tokenizer),
+            vocabulary=vocabulary,
         ),
         router=RouterConfig(soft_prompts=sizes.soft_prompts, rank=sizes.router_rank, reads=sizes.router_reads),
         llm_dim=sizes.llm_dim,
         experts=sizes.experts,
         composer_styles=styles,
     )
-    return RSMoE(config, cast(PreTrainedModel, llm), tokenizer)
 
 
 def load_or_train_tokenizer(texts: Iterable[str], vocabulary: int, folder: Path) -> PreTrainedTokenizerFast:

@@ -20,6 +20,7 @@ from torch import nn
 
 from rsagent.model.config import PlainQFormerConfig, RouterConfig, RSMoEConfig, ViTConfig, VLMEncoderConfig
 from rsagent.model.network import SINGLE, RSMoE
+from rsagent.training.fresh import fresh_config
 from rsagent.training.llm_sizes import LLMSizes, llm_sizes, llm_targets
 from rsagent.training.recipe import NetworkRecipe, Recipe
 
@@ -94,11 +95,24 @@ def placement(recipe: Recipe) -> list[Place]:
 
 
 def meta_network(recipe: Recipe) -> RSMoE:
-    """The network of a recipe with weights, on the meta device: true shapes, no memory."""
-    assert recipe.weights is not None, "a recipe without weights is built by `fresh_network`"
-    sizes = llm_sizes(recipe.weights.llm)
+    """The network of a recipe on the meta device: true shapes, no memory.
+
+    Without weights its vocabulary is the recipe's, which little text may not fill.
+
+    Raises:
+        UserError: the sizes of the LLM that the recipe names are not known.
+    """
+    own = recipe.network
+    if recipe.weights is None:
+        sizes = LLMSizes(
+            "llama", own.llm_dim, own.llm_layers, own.llm_heads, own.llm_heads, own.llm_mlp, own.vocabulary, tied=True
+        )
+        config = fresh_config(recipe, own.vocabulary, [])
+    else:
+        sizes = llm_sizes(recipe.weights.llm)
+        config = network_config(recipe, sizes.width)
     with torch.device("meta"):
-        return RSMoE(network_config(recipe, sizes.width), _meta_llm(sizes), cast(Any, None))
+        return RSMoE(config, _meta_llm(sizes), cast(Any, None))
 
 
 def network_config(

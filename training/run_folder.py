@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from rsagent.training.processes import is_first
 from rsagent.training.recipe import STAGES, Recipe
 from rsagent.training.resume import whole_files
 
+_log = logging.getLogger(__name__)
 _LATER = ("encoder", *STAGES)
 
 
@@ -37,6 +39,19 @@ def claimed(out: Path, recipe: Recipe) -> Generator[None]:
             raise UserError(f"another training writes to {out}: wait for it, or give another --out") from error
         _same_recipe(out, recipe)
         yield
+
+
+@contextmanager
+def shared_cache(cache: Path) -> Generator[Path]:
+    """Hold a cache, made if need be, while it is read or filled: trainings that share one do not encode the same twice."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / ".filling").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            _log.info("%s: another training is filling it; waiting", cache)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield cache
 
 
 def _same_recipe(out: Path, recipe: Recipe) -> None:

@@ -46,7 +46,7 @@ from rsagent.training.processes import alone, first_goes_first, is_first, sharde
 from rsagent.training.recipe import Recipe, StageRecipe
 from rsagent.training.reports import described_pictures
 from rsagent.training.resume import checkpoint_to_resume, whole_files
-from rsagent.training.run_folder import claimed
+from rsagent.training.run_folder import claimed, shared_cache
 from rsagent.training.scene_store import scene_batches, scene_key, scene_texts
 from rsagent.training.stage_trainer import stage_arguments, train_task
 
@@ -73,26 +73,27 @@ def prepare(recipe: Recipe, data: Path, out: Path, encoder: AnyEncoder, progress
     Raises:
         UserError: a data set is missing or damaged.
     """
-    cache = out / "cache"
-    texts = scene_texts(recipe.scenes, cache, lambda done, count: progress("scene texts", done, count)) if recipe.scenes else []
-    corpus, files = read_corpus(
-        data, load_prompts(), recipe.network.experts, texts,
-        views=recipe.views, scene_share=recipe.stage1.scene_share, seed=recipe.seed, only=recipe.captions,
-    )  # fmt: skip
-    lost: set[int] = set()
-    bank = picture_bank(files, recipe.image_size, cache, lambda done, count: progress("pictures", done, count), lost)
-    corpus = corpus.without({row * recipe.views for row in lost})
-    real = feature_store(
-        encoder, f"real {recipe.views} {recipe.seed} {picture_key(files, recipe.image_size)}", len(files) * recipe.views,
-        lambda: _views(bank, recipe.views, recipe.image_size, recipe.seed), cache,
-        lambda done, count: progress("features", done, count),
-    )  # fmt: skip
-    stores = [real]
-    if recipe.scenes:
-        stores += [feature_store(
-            encoder, f"scenes {scene_key()}", recipe.scenes, lambda: scene_batches(recipe.scenes), cache,
-            lambda done, count: progress("scene features", done, count),
-        )]  # fmt: skip
+    with shared_cache(out / "cache") as cache:
+        scenes = recipe.scenes
+        texts = scene_texts(scenes, cache, lambda done, count: progress("scene texts", done, count)) if scenes else []
+        corpus, files = read_corpus(
+            data, load_prompts(), recipe.network.experts, texts,
+            views=recipe.views, scene_share=recipe.stage1.scene_share, seed=recipe.seed, only=recipe.captions,
+        )  # fmt: skip
+        lost: set[int] = set()
+        bank = picture_bank(files, recipe.image_size, cache, lambda done, count: progress("pictures", done, count), lost)
+        corpus = corpus.without({row * recipe.views for row in lost})
+        real = feature_store(
+            encoder, f"real {recipe.views} {recipe.seed} {picture_key(files, recipe.image_size)}", len(files) * recipe.views,
+            lambda: _views(bank, recipe.views, recipe.image_size, recipe.seed), cache,
+            lambda done, count: progress("features", done, count),
+        )  # fmt: skip
+        stores = [real]
+        if recipe.scenes:
+            stores += [feature_store(
+                encoder, f"scenes {scene_key()}", recipe.scenes, lambda: scene_batches(recipe.scenes), cache,
+                lambda done, count: progress("scene features", done, count),
+            )]  # fmt: skip
     tokenizer = load_or_train_tokenizer(
         [*corpus_texts(corpus), *_prompt_texts(corpus)], recipe.network.vocabulary, out / "tokenizer"
     )

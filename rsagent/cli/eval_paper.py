@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,13 +15,16 @@ from rsagent.errors import MissingExtra, UserError
 
 if TYPE_CHECKING:
     from rsagent.evaluation.paper.page import OnSet
+    from rsagent.evaluation.paper.parallel import Failure
     from rsagent.evaluation.paper.specs import PaperTable, TrainedArm
     from rsagent.evaluation.paper.trainings import Plan
     from rsagent.evaluation.run_folder import RunFolder
     from rsagent.evaluation.sets import EvaluationSet
+    from rsagent.evaluation.table import Table
     from rsagent.settings import Settings
 
 RESULTS = Path("docs/results")
+MINUTES, RATE = 10, 900
 
 
 def paper(
@@ -33,9 +37,23 @@ def paper(
     base: Annotated[
         Path | None, typer.Option(metavar="RUN", help="A training whose base, tokenizer and features are used.")
     ] = None,
+    arms: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY,...", help="Only these arms, by the names of their folders; the reference is always there."),
+    ] = None,
     seeds: Annotated[int, typer.Option(metavar="N", min=1, max=20, help="Trainings an arm.")] = 3,
-    minutes: Annotated[float, typer.Option(metavar="M", min=0.01, help="Of training an arm, at --rate.")] = 10,
-    rate: Annotated[int, typer.Option(metavar="N", min=1, help="Images a minute: minutes x this is what an arm sees.")] = 900,
+    images: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Images that an arm sees, in place of --minutes at --rate.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(metavar="M", min=0.01, help=f"Of training an arm, at --rate; {MINUTES} if left out.")
+    ] = None,
+    rate: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help=f"Images a minute; {RATE} if left out. Minutes x this is the budget.")
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(metavar="N", min=1, max=256, help="Trainings at a time, each with its share of the cores.")
+    ] = 1,
     change: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A change to the recipe of every arm.")
     ] = None,
@@ -55,7 +73,9 @@ def paper(
     from rsagent.evaluation.paper.trainings import Plan
     from rsagent.settings import Settings
 
-    wanted = parse_table(table)
+    whole = parse_table(table)
+    wanted = whole.with_arms([key.strip() for given in arms or () for key in given.split(",") if key.strip()])
+    budget = _budget(images, minutes, rate)
     sets, missing = _at_hand(wanted, data, limit)
     for line in missing:
         say(line)
@@ -64,18 +84,40 @@ def paper(
     if wanted.arms:
         from rsagent.cli.train import data_folder, recipe_path
 
-        work.training = Plan(runs, data_folder(data), recipe_path(recipe), int(minutes * rate), base, tuple(change or ()))
+        work.training = Plan(runs, data_folder(data), recipe_path(recipe), budget[0], base, tuple(change or ()))
     if plan:
         result(work.plan_lines(seeds))
         return
-    found = work.run(seeds)
-    tables = paper_tables(wanted, found, missing)
+    counted = work.counted(seeds)
+    found = work.run(seeds, jobs)
+    left_out = [arm for arm in whole.arms if arm not in wanted.arms]
+    untrained = work.untrained(seeds)
+    tables = [*paper_tables(wanted, found, missing, left_out=left_out, untrained=untrained), *counted]
+    if untrained and not any(on.arms or on.plain for on in found):
+        say("no arm is trained, so no page is written; the same command goes on with what is missing")
+        raise typer.Exit(work.failures[0].exit_code)
     show(tables, as_json, plain)
     if limit and not out:
         say("a quick look: no page is written; --out FILE writes one")
     else:
-        _write(wanted, tables, found, out, f"{minutes:g} minutes at {rate:,} images a minute", seeds)
-    raise typer.Exit(0 if not missing else 1)
+        _write(wanted, tables, found, out, budget[1], seeds)
+    if untrained:
+        say(f"not trained: {'; '.join(untrained)}; the same command goes on with what is missing")
+    raise typer.Exit(1 if missing or untrained else 0)
+
+
+def _budget(images: int | None, minutes: float | None, rate: int | None) -> tuple[int, str]:
+    """The images of an arm, and how they were given.
+
+    Raises:
+        UserError: they were given twice.
+    """
+    if images is not None:
+        if minutes is not None or rate is not None:
+            raise UserError("--images says what an arm sees: leave out --minutes and --rate")
+        return images, f"{images:,} images"
+    minutes, rate = MINUTES if minutes is None else minutes, RATE if rate is None else rate
+    return int(minutes * rate), f"{int(minutes * rate):,} images, {minutes:g} minutes at {rate:,} images a minute"
 
 
 def parse_table(text: str) -> PaperTable:
@@ -116,6 +158,7 @@ class _Work:
     """Trainings and runs of one table."""
 
     training: Plan | None = None
+    failures: Sequence[Failure] = ()
 
     def __init__(
         self, table: PaperTable, sets: list[EvaluationSet], settings: Settings, limit: int | None, meteor: bool
@@ -132,19 +175,39 @@ class _Work:
 
         return [*plan_lines(self.table.arms, seeds, self.training, _shipped()), *lines]
 
-    def run(self, seeds: int) -> list[OnSet]:
-        """Train what is not trained, ask what is not asked."""
+    def counted(self, seeds: int) -> list[Table]:
+        """What the arms see and train, where there are any: counted before anything is trained.
+
+        Raises:
+            UserError: an arm's recipe cannot be read or counted, or its images do not make a step.
+        """
+        if self.training is None or not self.sets:
+            return []
+        from rsagent.evaluation.paper.budget import budget_table
+        from rsagent.evaluation.paper.trainings import arm_recipe
+
+        title = f"Table {self.table.number}: what each arm sees and trains"
+        recipes = [(arm, arm_recipe(arm, 0, self.training, _shipped())) for arm in self.table.arms]
+        return [budget_table(title, recipes, seeds)]
+
+    def run(self, seeds: int, jobs: int) -> list[OnSet]:
+        """Train what is not trained, ask what is not asked; arms whose training failed are not among what comes back."""
         from rsagent.evaluation.paper.page import OnSet
+        from rsagent.evaluation.paper.trainings import checkpoint_of
 
         plain = [self._evaluate(one, self.settings, None) if self.table.plain else None for one in self.sets]
-        arms: list[dict[str, list[RunFolder]]] = [{} for _ in self.sets]
-        for seed in range(seeds) if self.sets and self.training is not None else ():
-            for arm in self.table.arms:
-                checkpoint = self._train(arm, seed)
-                for place, one in enumerate(self.sets):
-                    settings = self.settings.model_copy(update={"checkpoint": str(checkpoint)})
-                    out = checkpoint.parent / "evaluation" / f"{one.name}-{one.split}{self._quick()}"
-                    arms[place].setdefault(arm.key, []).append(self._evaluate(one, settings, out, arm))
+        arms: list[dict[str, dict[int, RunFolder]]] = [{} for _ in self.sets]
+        if self.sets and self.training is not None:
+            self._train(seeds, jobs)
+            for seed in range(seeds):
+                for arm in self.table.arms:
+                    checkpoint = checkpoint_of(arm, seed, self.training)
+                    if checkpoint is None:  # its training failed
+                        continue
+                    for place, one in enumerate(self.sets):
+                        settings = self.settings.model_copy(update={"checkpoint": str(checkpoint)})
+                        out = checkpoint.parent / "evaluation" / f"{one.name}-{one.split}{self._quick()}"
+                        arms[place].setdefault(arm.key, {})[seed] = self._evaluate(one, settings, out, arm)
         return [
             OnSet(f"{one.name}, {one.split}", run, of) for one, run, of in zip(self.sets, plain, arms, strict=True)
         ]  # fmt: skip
@@ -152,17 +215,34 @@ class _Work:
     def _quick(self) -> str:
         return f"-limit{self.common['limit']}" if self.common["limit"] else ""
 
-    def _train(self, arm: TrainedArm, seed: int) -> Path:
-        import logging
+    def _train(self, seeds: int, jobs: int) -> None:
+        """Train what is not trained; what fails is in `failures`.
+
+        Raises:
+            UserError: what is wrong before anything is trained.
+            MissingExtra: the trainings, or scoring what they say, need what is not installed.
+        """
         from importlib.util import find_spec
 
-        from rsagent.evaluation.paper.trainings import train_arm
+        from rsagent.evaluation.captions import need_extra
+        from rsagent.evaluation.paper.parallel import run_tasks
+        from rsagent.evaluation.paper.trainings import training_tasks
 
         assert self.training is not None
-        if find_spec("accelerate") is None:
+        tasks = training_tasks(self.table.arms, seeds, self.training, _shipped())
+        if tasks and find_spec("accelerate") is None:
             raise MissingExtra("accelerate", "train", "training")
-        logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, datefmt="%H:%M:%S")
-        return train_arm(arm, seed, self.training, _shipped())
+        if any(one.task == "caption" for one in self.sets):
+            need_extra()  # known now, not after hours of training
+        self.failures = run_tasks(tasks, jobs, _for_people)
+
+    def untrained(self, seeds: int) -> list[str]:
+        """The arms whose training failed, or waits for one that did."""
+        from rsagent.evaluation.paper.trainings import task_name
+
+        failed = {failure.name for failure in self.failures}
+        pairs = [(arm, seed) for seed in range(seeds) for arm in self.table.arms if task_name(arm, seed) in failed]
+        return [f"{arm.name}, seed {seed}" for arm, seed in pairs]
 
     def _evaluate(
         self, chosen: EvaluationSet, settings: Settings, out: Path | None, arm: TrainedArm | None = None
@@ -178,6 +258,17 @@ class _Work:
         return run_async(evaluation.run_folder(out))
 
 
+def _for_people() -> None:
+    """What a training says while it runs, in this process or in one of its own."""
+    import logging
+
+    from rsagent.cli.console import quiet_libraries
+
+    quiet_libraries()
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, datefmt="%H:%M:%S")
+    logging.getLogger("torch").setLevel(logging.WARNING)  # it ends with the statistics of its caches
+
+
 def _shipped() -> Path:
     import rsagent.training
 
@@ -191,11 +282,11 @@ def _write(table: PaperTable, tables: Any, found: list[OnSet], out: Path | None,
     head = f"Written by `rsagent eval paper table{table.number}` from stored runs and trainings."
     if table.arms:
         head += (
-            f" Each arm sees the same number of images: {budget}, shared among its stages; what arms take over from each other "
-            f"is trained once a seed. Seeds: {seeds}. Intervals: bootstrap over images."
+            f" Each arm has the same budget: {budget}, shared among its stages; what arms take over from each other is trained "
+            f"once a seed. The last table counts what each sees and trains. Seeds: {seeds}. Intervals: bootstrap over images."
         )
     named = {f"{on.name}, as it is": on.plain for on in found if on.plain is not None}
-    named |= {f"{on.name}, {arm}": runs[0] for on in found for arm, runs in on.arms.items()}
+    named |= {f"{on.name}, {arm}": runs[min(runs)] for on in found for arm, runs in on.arms.items()}
     origins = "\n\n".join(f"{name}: {origin(run)}" for name, run in named.items())
     page = out or RESULTS / f"paper-table{table.number}.md"
     title = f"Table {table.number} of the RS-MoE paper: {table.printed.title}"

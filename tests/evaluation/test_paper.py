@@ -72,13 +72,27 @@ def test_what_is_missing_is_named_and_the_table_is_partial():
 def test_arms_over_seeds_and_their_differences(tmp_path):
     three = [finished(run(tmp_path / f"three{k}", lambda *_: True), 0.6 + k / 10, captions=False) for k in range(2)]
     one = [finished(run(tmp_path / f"one{k}", lambda kind, image: image % 2), 0.5, captions=False) for k in range(2)]
-    arms = {"experts-3": three, "experts-1": one}
+    arms = {"experts-3": dict(enumerate(three)), "experts-1": dict(enumerate(one))}
     figures, differences = paper_tables(TABLES[5], [OnSet("toy, test", arms=arms)], [])
     found = rows(figures)
     assert found[f"3 LLMs: {MEAN}"].figures[HERE] == Figure(pytest.approx(0.65), 40, 0.6, 0.7)
     assert found["3 LLMs: CIDEr"].figures == {PRINTED: Figure(pytest.approx(1.5836), 100)}
     assert rows(differences)["1 LLM: all, strict"].note == "worse; so by itself in 2 of 2 seeds"
     assert not any(name.startswith("4 LLMs") for name in rows(differences))
+
+
+def test_seeds_that_failed_are_named_and_the_others_paired(tmp_path):
+    three = {k: finished(run(tmp_path / f"three{k}", lambda *_: True), 0.6, captions=False) for k in (0, 2)}
+    one = {k: finished(run(tmp_path / f"one{k}", lambda kind, image: image % 2), 0.5, captions=False) for k in (1, 2)}
+    table = TABLES[5].with_arms(["experts-1"])
+    left_out = [arm for arm in TABLES[5].arms if arm not in table.arms]
+    on = [OnSet("toy, test", arms={"experts-3": three, "experts-1": one})]
+    figures, differences = paper_tables(table, on, [], left_out=left_out, untrained=["3 LLMs, seed 1", "1 LLM, seed 0"])
+    assert "PARTIAL: not trained: 3 LLMs, seed 1; 1 LLM, seed 0. " in figures.note
+    assert "Left out (--arms): 2 LLMs, 4 LLMs, one LoRA of three's parameters, images and steps." in figures.note
+    assert rows(differences)["1 LLM: all, strict"].note == "worse"  # of seed 2 alone, which both have
+    (only,) = paper_tables(table, [OnSet("toy, test", arms={"experts-1": one})], [])
+    assert rows(only)[f"1 LLM: {MEAN}"].figures[HERE].value == 0.5
 
 
 def test_one_seed_keeps_its_interval():

@@ -22,36 +22,53 @@ _TEN = "RSIEval's ten types"
 
 @dataclass(frozen=True)
 class OnSet:
-    """What was run on one set: the model as it is, and for each arm a run a seed."""
+    """What was run on one set: the model as it is, and for each arm a run by seed."""
 
     name: str
     plain: RunFolder | None = None
-    arms: Mapping[str, Sequence[RunFolder]] = field(default_factory=lambda: dict[str, Sequence[RunFolder]]())
+    arms: Mapping[str, Mapping[int, RunFolder]] = field(default_factory=lambda: dict[str, Mapping[int, RunFolder]]())
 
 
-def paper_tables(table: PaperTable, found: Sequence[OnSet], missing: Sequence[str], *, seed: int = 0) -> list[Table]:
+def paper_tables(
+    table: PaperTable,
+    found: Sequence[OnSet],
+    missing: Sequence[str],
+    *,
+    left_out: Sequence[TrainedArm] = (),
+    untrained: Sequence[str] = (),
+    seed: int = 0,
+) -> list[Table]:
     """The tables of one of the paper's: for each set the figures, then the arms' differences.
 
     Args:
         table: which.
         found: the sets at hand, run.
         missing: a line for each set that is not at hand, and how to get it.
+        left_out: arms that nobody asked for.
+        untrained: the trainings that failed, by name.
         seed: of intervals and tests.
     """
     printed = table.printed
     note = " ".join([f"Published: on {printed.on}.", *printed.faults, table.missing, *missing]).strip()
+    if left_out:
+        note = f"Left out (--arms): {', '.join(arm.name for arm in left_out)}. {note}"
     number = f"Table {table.number}, {printed.title}"
     if not found:
         return [Table(f"{number}: no set is at hand", [Column(PRINTED)], _published_rows(printed, ()), f"PARTIAL: {note}")]
-    runs = [run for on in found for run in (*([on.plain] if on.plain else []), *(run for of in on.arms.values() for run in of))]
+    runs = [
+        run
+        for on in found
+        for run in (*([on.plain] if on.plain else []), *(run for of in on.arms.values() for run in of.values()))
+    ]
     lacking = [run.name for run in runs if not run.complete]
     partial = "PARTIAL: not every set is at hand. " if missing else ""
     partial += f"PARTIAL: some items of {len(lacking)} runs have no full answer. " if lacking else ""
+    partial += f"PARTIAL: not trained: {'; '.join(untrained)}. " if untrained else ""
     tables: list[Table] = []
     for on in found:
         build = _by_arm if table.reference else _by_system
         tables.append(build(f"{number}; here on {on.name}", table, on, partial + note))
-        if table.reference:
+        if table.reference in on.arms and len(on.arms) > 1:
             tables.append(_differences(f"{number}: differences on {on.name}", table, on, seed))
     return tables
 
@@ -90,7 +107,7 @@ def _by_system(title: str, table: PaperTable, on: OnSet, note: str) -> Table:
         systems[HERE] = of[MODEL]
         systems |= {name: of[name] for name in (LENIENT, PRIOR, BLIND, *_FLOORS) if name in of}
     for arm in table.arms:
-        if on.arms.get(arm.key):
+        if arm.key in on.arms:
             systems[arm.name] = _arm_scores(on.arms[arm.key])
     printed = table.printed
     names = list(dict.fromkeys([*printed.columns, *(name for of in systems.values() for name in of)]))
@@ -108,8 +125,7 @@ def _by_arm(title: str, table: PaperTable, on: OnSet, note: str) -> Table:
     """A row an arm and score; one column is ours, one the paper's."""
     rows: list[Row] = []
     for arm in table.arms:
-        runs = on.arms.get(arm.key, ())
-        ours = _arm_scores(runs) if runs else {}
+        ours = _arm_scores(on.arms[arm.key]) if arm.key in on.arms else {}
         for name in _shown(table.printed, arm, ours):
             figures = {HERE: ours[name]} if name in ours else {}
             if arm.printed and name in table.printed.columns:
@@ -130,15 +146,15 @@ def _differences(title: str, table: PaperTable, on: OnSet, seed: int) -> Table:
     reference = next(arm for arm in table.arms if arm.key == table.reference)
     first = on.arms[table.reference]
     arms = [
-        Arm(arm.name, list(zip(first, on.arms[arm.key], strict=True)))
+        Arm(arm.name, [(first[seed], on.arms[arm.key][seed]) for seed in seeds])
         for arm in table.arms
-        if arm is not reference and len(on.arms.get(arm.key, ())) == len(first)
+        if arm is not reference and (seeds := sorted(first.keys() & on.arms.get(arm.key, {}).keys()))
     ]
     return paired_table(title, arms, reference=reference.name, aspects=False, seed=seed)
 
 
-def _arm_scores(runs: Sequence[RunFolder]) -> dict[str, Figure]:
-    by_seed = [scores(run)[MODEL] for run in runs]
+def _arm_scores(runs: Mapping[int, RunFolder]) -> dict[str, Figure]:
+    by_seed = [scores(runs[seed])[MODEL] for seed in sorted(runs)]
     return {name: over_seeds([of[name] for of in by_seed]) for name in by_seed[0] if all(name in of for of in by_seed)}
 
 

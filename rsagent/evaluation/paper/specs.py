@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from rsagent.errors import UserError
 from rsagent.evaluation.paper.published import PRINTED, Printed
 
 Takes = Literal["encoder", "base", "stage1"]
-"""The last stage that an arm takes over from the training it shares with the other arms of its seed."""
+"""The last stage that an arm takes over from the training it shares with the other arms of its seed.
+
+Where a recipe's weights are given it has no stage `base`: who takes over that begins with the weights, and takes over features.
+"""
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,9 @@ TWO_STAGES = Shares(stage1=0.3, stage2=0.5, composer=0.2)
 class TrainedArm:
     """A training. `key` names its folder, so that tables share arms; `changes` are made to the recipe.
 
-    `printed` is the row of the paper that stands beside it. `rank` multiplies the rank of LoRA; `single` asks stage I's one
-    LLM; `style` is what it writes in where that is not the set's own; `recipe` is its own one in place of the command's.
+    `printed` is the row of the paper that stands beside it. `one_lora_of` is the key of the arm whose experts and router have
+    as many parameters as its LoRA, which decides the rank; `single` asks stage I's one LLM; `style` is what it writes in where
+    that is not the set's own; `recipe` is its own one in place of the command's.
     """
 
     key: str
@@ -42,7 +47,7 @@ class TrainedArm:
     shares: Shares = TWO_STAGES
     takes: Takes = "stage1"
     printed: str = ""
-    rank: int = 1
+    one_lora_of: str = ""
     single: bool = False
     style: str | None = None
     recipe: str | None = None
@@ -63,6 +68,21 @@ class PaperTable:
     plain: bool = False
     missing: str = ""
 
+    def with_arms(self, keys: Sequence[str]) -> PaperTable:
+        """The table with some of its arms alone, in its own order; the reference is always among them. All of them for no keys.
+
+        Raises:
+            UserError: it has no such arm, or none at all.
+        """
+        if not keys:
+            return self
+        known = [arm.key for arm in self.arms]
+        if not known:
+            raise UserError(f"--arms: table{self.number} has no trainings: leave it out")
+        if odd := [key for key in keys if key not in known]:
+            raise UserError(f"--arms: table{self.number} has no arm {odd[0][:40]!r}: choose from {', '.join(known)}")
+        return replace(self, arms=tuple(arm for arm in self.arms if arm.key in (*keys, self.reference)))
+
     @property
     def printed(self) -> Printed:
         """What the paper prints."""
@@ -75,8 +95,9 @@ def _experts(count: int) -> TrainedArm:
 
 
 _WIDE = TrainedArm(
-    "wide", "one LoRA of three's parameters, images and steps", shares=Shares(stage1=0.8), takes="base", rank=3, single=True
-)
+    "wide", "one LoRA of three's parameters, images and steps", ("network.experts=3",), Shares(stage1=0.8), "base",
+    one_lora_of="experts-3", single=True,
+)  # fmt: skip
 _ONE_STAGE = TrainedArm("one-stage", "one stage", shares=Shares(stage2=0.8, composer=0.2), takes="base", printed="one stage")
 _TWO_STAGES = TrainedArm("experts-3", "two stages", ("network.experts=3",), printed="two stages")
 

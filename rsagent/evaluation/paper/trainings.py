@@ -1,21 +1,26 @@
 """The trainings behind the paper's tables: as many images an arm, what arms share trained once, each taken up after a kill.
 
 RUNS/cache                   features of the pictures, for all
-RUNS/seed0/shared-.../       what the arms of a seed begin with: encoder, base, stage I
+RUNS/seed0/shared-.../       what the arms of a seed begin with: encoder, base, stage I; a recipe whose weights are given has
+                             no base, and its arms begin with the weights themselves
 RUNS/seed0/experts-3/        an arm: an ordinary training's folder, with recipe.yaml and checkpoint/
 """
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import yaml
 
 from rsagent.errors import UserError
+from rsagent.evaluation.paper.budget import STAGES, matching_rank, parameters_line
+from rsagent.evaluation.paper.parallel import Task
 from rsagent.evaluation.paper.specs import Shares, Takes, TrainedArm
 from rsagent.evaluation.run import say
 from rsagent.evaluation.run_folder import write_whole
@@ -30,8 +35,9 @@ _ORDER: tuple[Takes, ...] = ("encoder", "base", "stage1")
 class Plan:
     """Where and how the arms are trained: the same number of images for each of them.
 
-    `recipe` is a file; `base` a finished training's folder whose base, tokenizer and features are used, None to begin with
-    the recipe's start as it is; `images` what an arm sees in all its stages together.
+    `recipe` is a file; `base` a finished training's folder whose base, tokenizer and features are used (of a recipe without a
+    base its features alone), None to begin with the recipe's start as it is; `images` what an arm sees in all its stages
+    together.
     """
 
     runs: Path
@@ -61,14 +67,17 @@ def arm_recipe(arm: TrainedArm, seed: int, plan: Plan, shipped: Path) -> Recipe:
     """
     file = plan.recipe if arm.recipe is None else shipped / f"{arm.recipe}.yaml"
     own = load_recipe(file, plan.changes)
-    if own.base is None:
-        raise UserError(f"{file}: has no stage base; the paper's tables are trained with recipes such as tiny-4")
-    changes = [*plan.changes, *arm.changes, f"seed={own.seed + seed}", "critical=null"]
-    if arm.rank > 1:
-        changes.append(f"network.lora_rank={arm.rank * own.network.lora_rank}")
-    for stage in ("base", "stage1", "stage2", "composer"):
-        images = int(getattr(arm.shares, stage) * plan.images)
-        batch = getattr(own, stage).batch
+    changes = [*plan.changes, *arm.changes, f"seed={own.seed + seed}", "critical=null", *_spread(own)]
+    if arm.one_lora_of:
+        changes.append(f"network.lora_rank={matching_rank(load_recipe(file, changes))}")
+    stages = [(name, float(getattr(arm.shares, name)), int(getattr(own, name).batch)) for name in STAGES if getattr(own, name)]
+    needed = max((math.ceil(batch / share) for _, share, batch in stages if share), default=0)
+    if needed > plan.images:
+        raise UserError(
+            f"{plan.images:,} images an arm leave less than a step to a stage of '{arm.key}': give {needed:,} or more"
+        )
+    for stage, share, batch in stages:
+        images = int(share * plan.images)
         changes.append(f"{stage}.samples={max(images - images % batch, batch)}")
         if not images:
             changes.append(f"{stage}.lr={_STILL}")
@@ -76,8 +85,58 @@ def arm_recipe(arm: TrainedArm, seed: int, plan: Plan, shipped: Path) -> Recipe:
     return load_recipe(file, [*changes, f"composer.reports={max(reports, 1)}"])
 
 
+def _spread(own: Recipe) -> list[str]:
+    """What `optim` says for all stages, said by each: it may not say what they all say for themselves, as those of arms do."""
+    if own.optim is None:
+        return []
+    said = sorted(own.optim.model_fields_set)
+    stages = [(name, getattr(own, name)) for name in STAGES if getattr(own, name)]
+    return ["optim=null", *(f"{name}.{key}={getattr(stage, key)}" for name, stage in stages for key in said)]
+
+
+def training_tasks(arms: Sequence[TrainedArm], seeds: int, plan: Plan, shipped: Path) -> list[Task]:
+    """What is left to train, what arms share before the arms that need it; one that is trained already is said to be.
+
+    Everything that can be known to be wrong is found here, before anything is trained.
+
+    Raises:
+        UserError: as `arm_recipe`, a folder holds an arm of another recipe, or there is no such base.
+    """
+    if plan.base is not None and not plan.base.is_dir():
+        raise UserError(f"--base: {plan.base} is no folder; give that of a training")
+    tasks: dict[str, Task] = {}
+    for seed in range(seeds):
+        for arm in arms:
+            folder = arm_folder(arm, seed, plan)
+            _refuse_other(folder, arm_recipe(arm, seed, plan, shipped))
+            if checkpoint_of(arm, seed, plan) is not None:
+                say(f"{folder} is trained already")
+                continue
+            needs: tuple[str, ...] = ()
+            if (whole := shared_arm(arm, plan)) is not None:
+                place = arm_folder(whole, seed, plan)
+                _refuse_other(place, arm_recipe(whole, seed, plan, shipped))
+                if not (place / f"{whole.takes}.safetensors").exists():
+                    needs = (task_name(whole, seed),)
+                    tasks.setdefault(needs[0], Task(needs[0], partial(train_shared, whole, seed, plan, shipped)))
+            name = task_name(arm, seed)
+            tasks[name] = Task(name, partial(train_arm, arm, seed, plan, shipped), needs)
+    return list(tasks.values())
+
+
+def task_name(arm: TrainedArm, seed: int) -> str:
+    """What the training of an arm is called in lines of progress: as `--arms` and its folder call it."""
+    return f"{arm.key}, seed {seed}"
+
+
+def checkpoint_of(arm: TrainedArm, seed: int, plan: Plan) -> Path | None:
+    """The checkpoint of an arm that is trained, else None."""
+    checkpoint = arm_folder(arm, seed, plan) / "checkpoint"
+    return checkpoint if (checkpoint / "config.json").exists() else None
+
+
 def train_arm(arm: TrainedArm, seed: int, plan: Plan, shipped: Path) -> Path:
-    """Train an arm, unless it is trained; its checkpoint.
+    """Train an arm, once what it takes over is there; its checkpoint.
 
     Raises:
         UserError: the folder holds an arm of another recipe, or data or base are missing.
@@ -87,44 +146,57 @@ def train_arm(arm: TrainedArm, seed: int, plan: Plan, shipped: Path) -> Path:
 
     folder, recipe = arm_folder(arm, seed, plan), arm_recipe(arm, seed, plan, shipped)
     _claim(folder, recipe)
-    if (folder / "checkpoint" / "config.json").exists():
-        say(f"{folder} is trained already")
-        return folder / "checkpoint"
-    shared = _shared(arm, seed, plan, shipped)
     _link_cache(folder, plan)
-    for name in ("encoder.safetensors", "base.safetensors", "stage1.safetensors"):
-        if (shared / name).exists():
-            _copy(shared / name, folder / name)
-    if (shared / "tokenizer").is_dir():
-        _copy(shared / "tokenizer", folder / "tokenizer")
+    if arm.takes == "encoder":
+        _write_encoder(plan.runs / "shared-encoder", plan)
+        _take_over(plan.runs / "shared-encoder", folder)
+    elif (whole := shared_arm(arm, plan)) is not None:
+        _take_over(arm_folder(whole, seed, plan), folder)
     say(f"training {arm.name}, seed {seed}, in {folder}; the same command goes on with it")
     return train_until("stage2", recipe, plan.data, folder, _progress, resume=True)
 
 
-def _shared(arm: TrainedArm, seed: int, plan: Plan, shipped: Path) -> Path:
-    """The folder with what the arm takes over, trained as far as that."""
+def shared_arm(arm: TrainedArm, plan: Plan) -> TrainedArm | None:
+    """The training whose result an arm takes over, as an arm of its own; None where that is an encoder or features alone.
+
+    Raises:
+        UserError: the recipe cannot be read.
+    """
+    if arm.takes == "encoder" or (arm.takes == "base" and load_recipe(plan.recipe, plan.changes).base is None):
+        return None
+    shares = Shares(stage1=arm.shares.stage1) if arm.takes == "stage1" else Shares()
+    return TrainedArm(f"shared-{arm.takes}", f"what the arms share, up to {arm.takes}", shares=shares, takes=arm.takes)
+
+
+def train_shared(whole: TrainedArm, seed: int, plan: Plan, shipped: Path) -> Path:
+    """Train what arms of a seed take over, unless it is there; its folder.
+
+    Raises:
+        UserError: as `train_arm`.
+        EngineError: the training failed.
+    """
     from rsagent.training.stages import train_until
 
-    if arm.takes == "encoder":
-        folder = plan.runs / "shared-encoder"
-        _write_encoder(folder, plan)
-        return folder
-    shares = Shares(stage1=arm.shares.stage1) if arm.takes == "stage1" else Shares()
-    whole = TrainedArm(f"shared-{arm.takes}", f"what the arms share, up to {arm.takes}", shares=shares, takes=arm.takes)
     folder, recipe = arm_folder(whole, seed, plan), arm_recipe(whole, seed, plan, shipped)
     _claim(folder, recipe)
-    final = folder / f"{arm.takes}.safetensors"
-    if final.exists():
+    if (folder / f"{whole.takes}.safetensors").exists():
         return folder
     _link_cache(folder, plan)
-    if plan.base is not None:
+    if plan.base is not None and recipe.base is not None:
         _copy(plan.base / "base.safetensors", folder / "base.safetensors")
         _copy(plan.base / "tokenizer", folder / "tokenizer")
         if recipe.encoder is not None:
             _copy(plan.base / "encoder.safetensors", folder / "encoder.safetensors")
     say(f"training {whole.name}, seed {seed}, in {folder}")
-    train_until("stage1" if arm.takes == "stage1" else "base", recipe, plan.data, folder, _progress, resume=True)
+    train_until("stage1" if whole.takes == "stage1" else "base", recipe, plan.data, folder, _progress, resume=True)
     return folder
+
+
+def _take_over(shared: Path, folder: Path) -> None:
+    """Copy what earlier stages left in `shared`."""
+    for name in ("encoder.safetensors", "base.safetensors", "stage1.safetensors", "tokenizer"):
+        if (shared / name).exists():
+            _copy(shared / name, folder / name)
 
 
 def _write_encoder(folder: Path, plan: Plan) -> None:
@@ -154,11 +226,21 @@ def _claim(folder: Path, recipe: Recipe) -> None:
     Raises:
         UserError: it holds one of another recipe.
     """
-    file, text = folder / "arm.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-    if file.exists() and file.read_text("utf-8") != text:
-        raise UserError(f"{folder}: was trained by another recipe or for other minutes; give them again, or another --runs")
+    _refuse_other(folder, recipe)
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(file, text)
+    write_whole(folder / "arm.yaml", _described(recipe))
+
+
+def _refuse_other(folder: Path, recipe: Recipe) -> None:
+    file = folder / "arm.yaml"
+    if file.exists() and file.read_text("utf-8") != _described(recipe):
+        raise UserError(
+            f"{folder}: was trained by another recipe or for other minutes or images; give them again, or another --runs"
+        )
+
+
+def _described(recipe: Recipe) -> str:
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
 
 
 def _link_cache(folder: Path, plan: Plan) -> None:
@@ -191,7 +273,7 @@ def _progress(name: str, done: int, count: int) -> None:
 
 
 def plan_lines(arms: Sequence[TrainedArm], seeds: int, plan: Plan, shipped: Path) -> list[str]:
-    """What would be trained, a line an arm: images of each stage, and where.
+    """What would be trained: for each arm a line with the images of its stages, and one with its trained parameters.
 
     Raises:
         UserError: as `arm_recipe`.
@@ -200,12 +282,12 @@ def plan_lines(arms: Sequence[TrainedArm], seeds: int, plan: Plan, shipped: Path
     for seed in range(seeds):
         for arm in arms:
             recipe = arm_recipe(arm, seed, plan, shipped)
-            done = (arm_folder(arm, seed, plan) / "checkpoint" / "config.json").exists()
             taken = _ORDER[: _ORDER.index(arm.takes) + 1]
+            done = checkpoint_of(arm, seed, plan) is not None
             parts = [
                 f"{stage} {getattr(recipe, stage).samples:,}{' (shared)' if stage in taken else ''}"
-                for stage in ("base", "stage1", "stage2", "composer")
+                for stage in STAGES
                 if getattr(arm.shares, stage)
             ]
             lines.append(f"seed {seed}, {arm.name}: {', '.join(parts)} images{'; trained already' if done else ''}")
-    return lines
+    return [*lines, *(parameters_line(arm, arm_recipe(arm, 0, plan, shipped)) for arm in arms)]
