@@ -80,6 +80,8 @@ def _data(recipe: Recipe) -> str:
     else:
         rows.append(f"| the checkpoint {recipe.start} | image encoder and Q-Former | see its card |")
     rows += [_CAPTIONS[name] for name in ([recipe.captions] if recipe.captions else ["ucm", "rsicd"])]
+    if recipe.captions in (None, "ucm"):
+        rows.append(_DATA.splitlines()[4])
     if recipe.scenes:
         rows.append(_DATA.splitlines()[-1])
     return "\n".join(rows)

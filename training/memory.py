@@ -38,7 +38,7 @@ def pass_bytes(network: RSMoE, batch: dict[str, Tensor], rank: int, *, checkpoin
     """Bytes beside the weights at the peak of a forward and a backward pass under bfloat16 autocast.
 
     Args:
-        network: its LLM attends without keeping the attention (transformers' `sdpa`).
+        network: on a CPU its LLM keeps the attention (transformers' `eager`), elsewhere it does not (`sdpa`).
         batch: as `Collator` gives it.
         rank: of the LLM's LoRA.
         checkpointing: whether the LLM's activations are computed twice instead of being kept.
@@ -54,11 +54,22 @@ def pass_bytes(network: RSMoE, batch: dict[str, Tensor], rank: int, *, checkpoin
 def kept_bytes(network: RSMoE, llm: LLMSizes, batch: dict[str, Tensor], rank: int, *, checkpointing: bool = False) -> float:
     """Bytes that the forward pass keeps for the backward one: padding costs what tokens cost."""
     prefix = network.config.visual_tokens
-    tokens = sum((part.stop - part.start) * (prefix + length) for part, length in even_parts(batch["segment"], prefix))
+    shapes = [(part.stop - part.start, prefix + length) for part, length in even_parts(batch["segment"], prefix)]
+    tokens = sum(rows * length for rows, length in shapes)
     layer = layer_bytes(llm, rank)
     each = 4 * llm.width * llm.layers + layer if checkpointing else layer * llm.layers
     targets = int((batch["labels"] != IGNORE).sum())
-    return tokens * each + 4.0 * targets * llm.vocabulary + len(batch["words"]) * _seen_bytes(network, batch["words"].shape[1])
+    if network.llm.config._attn_implementation == "eager":  # the softmax in float32, and what the values are weighed by
+        looks = 6 * llm.heads * sum(rows * length**2 for rows, length in shapes)
+        looks *= 1 if checkpointing else llm.layers
+    else:
+        looks = 0
+    return (
+        looks
+        + tokens * each
+        + 4.0 * targets * llm.vocabulary
+        + len(batch["words"]) * _seen_bytes(network, batch["words"].shape[1])
+    )
 
 
 def _seen_bytes(network: RSMoE, words: int) -> float:

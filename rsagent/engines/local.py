@@ -34,6 +34,7 @@ BEAMS = 3
 """Of the decoding `best`."""
 _LOOKS = 8  # pictures the image encoder sees at once: of more, memory is asked for and given back with every layer
 _LITTLE = 1e8  # parameters times rows, below which one thread is quicker than several
+_LARGE = 5e7  # parameters of an LLM from which on reading them takes most of a step: in bfloat16 they are half as many bytes
 _END = object()
 
 K = TypeVar("K")
@@ -159,6 +160,8 @@ class LocalEngine:
             network.mix()
         network.image_encoder.fold()
         network.to(device=place, dtype=kind)
+        if dtype == "auto" and place == "cpu":
+            _lower_a_large_llm(network)
         return cls(
             network, checkpoint_digest(folder),
             prompts=prompts, best=best, single=single, bands=bands, max_pixels=max_pixels,
@@ -383,10 +386,19 @@ def _device(name: str) -> str:
     return name
 
 
+def _lower_a_large_llm(network: RSMoE) -> None:
+    """Keep a large LLM in bfloat16 on a CPU that computes in it; what stands before the LLM stays as it is."""
+    import torch
+
+    size = sum(parameter.numel() for parameter in network.llm.parameters())
+    if size >= _LARGE and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        network.llm.to(torch.bfloat16)
+
+
 def _dtype(name: str, device: str) -> Any:
     import torch
 
-    if name == "auto":  # bfloat16 is slower than float32 for a single caption on a CPU
+    if name == "auto":  # the encoders see worse in bfloat16, and a small LLM is slower; see `_lower_a_large_llm`
         return torch.bfloat16 if device.startswith("cuda") else torch.float32
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name not in known:

@@ -110,7 +110,7 @@ def item_scores(records: Sequence[Mapping[str, Any]], aspects: bool) -> dict[str
     if not records[0]["question"]:
         return _captions(records, aspects)
     right = [
-        float(match(str(one["text"]), str(one["truths"][0]), family_of(str(one["type"]), str(one["truths"][0]))).strict)
+        float(match(str(one["text"]), list(map(str, one["truths"])), family_of(str(one["type"]), str(one["truths"][0]))).strict)
         for one in records
     ]
     images = [str(one["image"]) for one in records]

@@ -154,7 +154,7 @@ class Tally:
             for place, count in enumerate(object_counts(text, item.truths)):
                 self._things[place] += count
             return
-        found = match(text, item.truths[0], family_of(item.type, item.truths[0]))
+        found = match(text, item.truths, family_of(item.type, item.truths[0]))
         self._right += found.strict
         self._lenient += found.lenient
 

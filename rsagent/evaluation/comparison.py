@@ -109,13 +109,14 @@ def compare_runs(folders: Sequence[Path], *, meteor: bool = False, seed: int = 0
 
 
 def _answers(title: str, letters: str, records: Sequence[Sequence[dict[str, Any]]], note: str, seed: int) -> Built:
-    truths = [str(record["truths"][0]) for record in records[0]]
+    accepted = [list(map(str, record["truths"])) for record in records[0]]
+    truths = [answers[0] for answers in accepted]
     kinds = [str(record["type"]) for record in records[0]]
     images = [str(record["image"]) for record in records[0]]
     families: list[Family] = [family_of(kind, truth) for kind, truth in zip(kinds, truths, strict=True)]
     types = [truth if kind == "class" else kind for kind, truth in zip(kinds, truths, strict=True)]
     said = [[str(record["text"]) for record in of] for of in records]
-    scores = [score_questions(texts, truths, types, images, families=families, seed=seed) for texts in said]
+    scores = [score_questions(texts, accepted, types, images, families=families, seed=seed) for texts in said]
 
     def row(name: str, figures: Sequence[Figure]) -> Row:
         return Row(name, dict(zip(letters, figures, strict=True)))
@@ -136,7 +137,7 @@ def _answers(title: str, letters: str, records: Sequence[Sequence[dict[str, Any]
             of = [place for place, name in enumerate(types) if name == kind]
             ours, theirs = [scores[0].correct[place] for place in of], [other.correct[place] for place in of]
             found[f"A over {letter}: {kind}, {STRICT}"] = difference(ours, theirs, [images[place] for place in of], seed=seed)
-    matches = [[match(*one) for one in zip(texts, truths, families, strict=True)] for texts in said]
+    matches = [[match(*one) for one in zip(texts, accepted, families, strict=True)] for texts in said]
     values: list[Sequence[float]] = [[_value(one) for one in of] for of in matches]
     counting = [place for place, kind in enumerate(kinds) if kind.casefold() in COUNT_TYPES]
     confusions = {

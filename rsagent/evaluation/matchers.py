@@ -9,7 +9,7 @@ right is leniently right, no empty answer is right, and no rule is a substring t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rsagent.evaluation.answers import normalise_answer, numbers_in, same_answer
@@ -28,8 +28,11 @@ class Match:
     lenient: bool
 
 
-def match(prediction: str, truth: str, family: Family) -> Match:
-    """Compare an answer with the true one."""
+def match(prediction: str, truth: str | Sequence[str], family: Family) -> Match:
+    """Compare an answer with the true one; with several that are all accepted, with each of them."""
+    if not isinstance(truth, str):
+        found = [match(prediction, one, family) for one in truth]
+        return Match(any(one.strict for one in found), any(one.lenient for one in found))
     same = same_answer(prediction, truth)
     if same or not normalise_answer(prediction) or not normalise_answer(truth):
         return Match(same, same)
@@ -83,11 +86,13 @@ def _number(text: str) -> float | None:
     return float(named[0]) if len(named) == 1 else None
 
 
-def close_count(prediction: str, truth: str) -> bool:
+def close_count(prediction: str, truth: str | Sequence[str]) -> bool:
     """The lenient match of a count: at most 10 % of the true number off.
 
     Where the published truth is a range ("between 1 and 10", "more than 1000"), a number inside it.
     """
+    if not isinstance(truth, str):
+        return any(close_count(prediction, one) for one in truth)
     said, true = _number(prediction), _number(truth)
     if said is not None and (ends := _range(truth)) is not None:
         return ends[0] <= said <= ends[1]

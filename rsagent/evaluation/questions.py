@@ -43,9 +43,14 @@ class QuestionScores:
     lenient_correct: tuple[bool, ...]
 
 
+def usual(truth: str | Sequence[str]) -> str:
+    """The true answer; the first of several that are accepted."""
+    return truth if isinstance(truth, str) else truth[0]
+
+
 def score_questions(
     predictions: Sequence[str],
-    truths: Sequence[str],
+    truths: Sequence[str | Sequence[str]],
     types: Sequence[str],
     images: Sequence[Hashable] | None = None,
     *,
@@ -57,7 +62,7 @@ def score_questions(
 
     Args:
         predictions: the answers given; an empty one is wrong.
-        truths: the true answers.
+        truths: the true answers; of a question with several that are accepted all of them, the usual one first.
         types: the type of each question, such as presence or count.
         images: which image each question is about; the questions of one are resampled together. None: one each.
         families: which matcher scores each; None: as its type says.
@@ -73,7 +78,7 @@ def score_questions(
     if not len(predictions) == len(truths) == len(types) == len(groups):
         lengths = (len(predictions), len(truths), len(types), len(groups))
         raise UserError(f"answers, true answers, types and images differ in number: {', '.join(map(str, lengths))}")
-    matchers = families or [family_of(kind, true) for kind, true in zip(types, truths, strict=True)]
+    matchers = families or [family_of(kind, usual(true)) for kind, true in zip(types, truths, strict=True)]
     found = [match(said, true, family) for said, true, family in zip(predictions, truths, matchers, strict=True)]
     by_type: dict[str, list[int]] = {}
     for row, name in enumerate(types):

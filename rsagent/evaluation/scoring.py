@@ -150,7 +150,7 @@ def _tables_by(
     seed: int,
 ) -> list[Table]:
     """Strict and lenient side by side for the model, strict for the floors; then the floors leniently."""
-    truths, images = [item.truths[0] for item in items], [item.image for item in items]
+    truths, images = [item.truths for item in items], [item.image for item in items]
     families: list[Family] = [family_of(item.type, item.truths[0]) for item in items]
     scores = {
         name: score_questions(texts, truths, types, images, families=families, seed=seed) for name, texts in answers.items()

@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 Task = Literal["caption", "answer", "classify"]
 SCENES = {"scenes-captions": "caption", "scenes-questions": "answer"}
 """The rendered scenes' fixed sets, by name, and what is asked of a model there."""
+FREE = "free-questions"
+"""Questions phrased freely about images of UCM-Captions and RSICD."""
 CLASS_QUESTION = "What is the theme of this picture?"
 _LEAVE_ONE_OUT = 500  # images up to which a prior is fitted for each image on the others
 
 
 @dataclass(frozen=True)
 class Item:
-    """An image with its references, a question with its answer, or an image with its class (`truths` holds each).
+    """An image with its references, a question with every answer that is accepted, or an image with its class: its `truths`.
 
     `image` names the picture within the set; items of one image share it. `file` is where it lies, None where it is drawn.
     """
@@ -80,7 +82,7 @@ def open_set(name: str, root: Path | None, split: str, *, limit: int | None = No
     """Open a set.
 
     Args:
-        name: of a published data set, or "scenes-captions" or "scenes-questions".
+        name: of a published data set, or "scenes-captions", "scenes-questions" or "free-questions".
         root: the folder of the data sets; RSAGENT_DATA when None. Rendered scenes need none.
         split: a part, or several with + between them; "" for the one that is usually reported.
         limit: only so many images, evenly spaced, for a quick look.
@@ -94,6 +96,10 @@ def open_set(name: str, root: Path | None, split: str, *, limit: int | None = No
         from rsagent.evaluation.scene_sets import open_scenes
 
         return open_scenes(name, split or "test", limit)
+    if name == FREE:
+        from rsagent.evaluation.free_questions import open_free_questions
+
+        return open_free_questions(data_root(root), split, limit)
     about = look_up(name)
     home = data_root(root)
     split = split or about.report
@@ -101,7 +107,7 @@ def open_set(name: str, root: Path | None, split: str, *, limit: int | None = No
     train, about_train = _train(about.name, about.task, about.parts, home, split)
     notes = [f"{note}." for part in parts for note in part.notes] + about_train
     wanted = [item for part in parts for item in _items(part)]
-    chosen = _some(wanted, limit)
+    chosen = some_images(wanted, limit)
     seen = {item.file for item in wanted}
     rest = [item for item in train if item.file not in seen]
     if len(rest) < len(train):
@@ -148,7 +154,7 @@ def _items(part: DataSet) -> list[Item]:
     asked: dict[str, int] = {}
     for record in part.items:
         image = _image_key(record.path, part.root)
-        picture = partial(_path, record.path)
+        picture = partial(as_it_is, record.path)
         if isinstance(record, CaptionedImage):
             items.append(Item(image, image, picture, record.captions, label=record.label, file=record.path))
         elif isinstance(record, QuestionItem):
@@ -161,7 +167,8 @@ def _items(part: DataSet) -> list[Item]:
     return items
 
 
-def _path(path: Path) -> Path:
+def as_it_is(path: Path) -> Path:
+    """The picture in a file: the file."""
     return path
 
 
@@ -173,7 +180,7 @@ def _image_key(path: Path, root: Path) -> str:
     return path.name
 
 
-def _some(items: Sequence[Item], limit: int | None) -> list[Item]:
+def some_images(items: Sequence[Item], limit: int | None) -> list[Item]:
     """The items of `limit` images that are evenly spaced: neighbours in a file are of one class."""
     images = list(dict.fromkeys(item.image for item in items))
     if limit is None or limit >= len(images):

@@ -420,6 +420,23 @@ async def test_loading_a_folder(tiny_checkpoint: Path, pictures: list[Path], dty
     await engine.close()
 
 
+async def test_a_large_llm_is_kept_in_bfloat16_on_a_cpu_that_has_it(
+    tiny_checkpoint: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    import torch
+
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("this CPU does not compute in bfloat16")
+    monkeypatch.setattr(local, "_LARGE", 1)
+    engine = LocalEngine.load(tiny_checkpoint, device="cpu")
+    try:
+        assert {p.dtype for p in engine.network.llm.parameters()} == {torch.bfloat16}
+        assert {p.dtype for p in engine.network.vlm_encoder.parameters()} == {torch.float32}
+        assert len(await ask(engine, pictures[0], QUESTIONS[0], "object")) <= 6
+    finally:
+        await engine.close()
+
+
 @pytest.mark.parametrize(
     "option", [{"device": "abacus"}, {"device": "cpu:9"}, {"device": "cuda:99"}, {"dtype": "int7"}], ids=str
 )
