@@ -64,12 +64,8 @@ def kept_bytes(network: RSMoE, llm: LLMSizes, batch: dict[str, Tensor], rank: in
         looks *= 1 if checkpointing else llm.layers
     else:
         looks = 0
-    return (
-        looks
-        + tokens * each
-        + 4.0 * targets * llm.vocabulary
-        + len(batch["words"]) * _seen_bytes(network, batch["words"].shape[1])
-    )
+    seen = len(batch["words"]) * _seen_bytes(network, batch["words"].shape[1])
+    return looks + tokens * each + 4.0 * targets * llm.vocabulary + seen
 
 
 def _seen_bytes(network: RSMoE, words: int) -> float:
