@@ -145,19 +145,20 @@ def report(
         Path | None,
         typer.Option(metavar="FILE", help="Page whose block of figures is written anew; README.md where it has one."),
     ] = None,
+    anew: Annotated[bool, typer.Option("--anew", help="Pages keep nothing of what they held before.")] = False,
 ) -> None:
     """Write the pages of results: Markdown from stored runs, one page a set; unfinished runs are left out by name."""
     from rsagent.evaluation.figures_block import has_block, write_block
     from rsagent.evaluation.report import write_report
 
     chosen = list(runs or ()) or sorted(path.parent for path in folder.glob("*/run.json"))
-    found = write_report(chosen, out)
+    found = write_report(chosen, out, anew=anew)
     for line in found.left_out:
         say(line)
     readme = Path("README.md")
     page = block or (readme if has_block(readme) else None)
     if page is not None:
-        write_block(page, chosen, out)
+        write_block(page, out)
     result([str(path) for path in (*found.pages, *([page] if page else []))])
     raise typer.Exit(0 if found.pages else 1)
 

@@ -1,4 +1,4 @@
-"""The block of a page, such as the README, that holds figures: written from stored runs between two comments.
+"""The block of a page, such as the README, that holds figures: written from the pages of results between two comments.
 
 <!-- figures -->
 <!-- /figures -->
@@ -12,9 +12,12 @@ from pathlib import Path
 
 from rsagent.errors import UserError
 from rsagent.evaluation.intervals import Figure
-from rsagent.evaluation.run_folder import RunFolder, write_whole
+from rsagent.evaluation.run_folder import write_whole
 from rsagent.evaluation.scoring import BLIND, LENIENT, MICRO, MODEL, PRIOR, READ_OUT, STRICT
+from rsagent.evaluation.stored_runs import StoredRun, read_stored
 from rsagent.evaluation.table import Column, Row, Table, from_json, to_markdown
+from rsagent.model.checkpoint import checkpoint_digest
+from rsagent.model.shipped import SHIPPED
 
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 _BLOCK = re.compile(rf"({re.escape(BEGIN)}\n).*?(<!-- /?figures -->)", re.DOTALL)
@@ -31,13 +34,13 @@ def has_block(file: Path) -> bool:
         return False
 
 
-def write_block(file: Path, folders: Sequence[Path], results: Path) -> None:
+def write_block(file: Path, results: Path) -> None:
     """Write the block anew; what stands around it stays to the letter.
 
     Args:
         file: the page.
-        folders: of runs; those that are partial, of a part of a set, or without the router's own work are left out.
-        results: the folder of the pages of results, whose trials of the router are shown as well.
+        results: the folder of the pages of results. Runs of a part of a set, or without the router's own work, are left out;
+            the trials of the router are shown as well.
 
     Raises:
         UserError: the page is not there or has no block, or nothing could be written into it.
@@ -45,7 +48,7 @@ def write_block(file: Path, folders: Sequence[Path], results: Path) -> None:
     """
     if not has_block(file):
         raise UserError(f"{file}: has no block for figures; put a line {BEGIN} and a line {END} where they belong")
-    tables = block_tables(folders, results)
+    tables = block_tables(results)
     if not tables:
         raise UserError(f"{file}: no whole run is there to take figures from; `rsagent eval DATASET` makes one")
     text = file.read_text("utf-8")
@@ -54,15 +57,15 @@ def write_block(file: Path, folders: Sequence[Path], results: Path) -> None:
     write_whole(file, _BLOCK.sub(lambda found: f"{found[1]}{block}{found[2]}", text, count=1))
 
 
-def block_tables(folders: Sequence[Path], results: Path) -> list[Table]:
+def block_tables(results: Path) -> list[Table]:
     """Captions, then questions and classes, then the router on trial; a table without rows is left out."""
-    runs = [run for run in (_whole_run(folder) for folder in folders) if run is not None]
-    models = {str(run.config.get("model")) for run in runs}
+    runs = [run for file in sorted(results.glob("*.json")) for run in read_stored(file) if _is_whole(run)]
+    names = _names_of({str(run.config.get("checkpoint") or run.config.get("model")) for run in runs})
     captions: list[Row] = []
     answers: list[Row] = []
-    for run in sorted(runs, key=lambda one: (str(one.config["dataset"]), bool(one.config.get("single")))):
-        first = run.tables()[0]
-        name = _label(run, several=len(models) > 1)
+    for run in sorted(runs, key=lambda one: (str(one.config["dataset"]), bool(one.config.get("single")), _label(one, names))):
+        first = run.tables[0]
+        name = _label(run, names)
         rows = {row.name: row.figures for row in first.rows}
         if MODEL in rows:
             captions.append(Row(name, _caption_figures(rows)))
@@ -80,24 +83,25 @@ def block_tables(folders: Sequence[Path], results: Path) -> list[Table]:
     return [table for table in found if table.rows]
 
 
-def _whole_run(folder: Path) -> RunFolder | None:
-    try:
-        run = RunFolder.read(folder)
-        run.tables()
-    except UserError:
-        return None
-    usual = run.config.get("router", "own") == "own" and not run.config.get("limit")
-    return run if run.complete and usual else None
+def _is_whole(run: StoredRun) -> bool:
+    return run.config.get("router", "own") == "own" and not run.config.get("limit")
 
 
-def _label(run: RunFolder, *, several: bool) -> str:
+def _names_of(models: Iterable[str]) -> dict[str, str]:
+    """What a reader calls the models, where there are several: a shipped checkpoint by its name, another by its digest."""
+    known = {checkpoint_digest(folder): name for name, folder in SHIPPED.items() if folder.is_dir()}
+    found = sorted(models)
+    return {model: known.get(model, model[:12]) for model in found} if len(found) > 1 else {}
+
+
+def _label(run: StoredRun, names: Mapping[str, str]) -> str:
     """What a reader calls a run."""
     config = run.config
     parts = [f"{config['dataset']} {config['split']}"]
     parts += ["stage I's one LLM"] if config.get("single") else []
     parts += ["beams"] if str(config.get("decoding")).endswith("beams") else []
-    parts += [str(config.get("model"))] if several else []
-    return ", ".join(parts)
+    name = names.get(str(config.get("checkpoint") or config.get("model")))
+    return ", ".join([*parts, name] if name else parts)
 
 
 def _caption_figures(rows: Mapping[str, Mapping[str, Figure]]) -> dict[str, Figure]:

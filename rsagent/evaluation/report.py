@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rsagent.errors import UserError
 from rsagent.evaluation.run_folder import RunFolder, write_whole
+from rsagent.evaluation.stored_runs import StoredRun, read_stored, taken_together
 from rsagent.evaluation.table import Table, to_json, to_markdown
 
 _SHOWN = (
@@ -21,7 +22,6 @@ _SHOWN = (
     "limit", "prompts", "items",
 )  # fmt: skip
 _USUAL: Mapping[str, Any] = {"router": "own", "single": False, "dtype": "auto", "decoding": "greedy"}
-_PRIVATE = ("chat_url",)  # a server of somebody's own is no business of the pages
 INDEX = "README.md"
 _HEAD = "Written by `rsagent eval report` from stored runs. Intervals: 95 %, bootstrap over images."
 
@@ -34,8 +34,10 @@ class Written:
     left_out: list[str]
 
 
-def write_report(folders: Sequence[Path], out: Path) -> Written:
+def write_report(folders: Sequence[Path], out: Path, *, anew: bool = False) -> Written:
     """Write a page for each set and part, and an index; pages of other sets that lie in `out` stay.
+
+    A page also keeps the runs that it held before, of other checkpoints or made in another manner; not with `anew`.
 
     Raises:
         UserError: there are no runs, or `out` cannot be made.
@@ -43,19 +45,19 @@ def write_report(folders: Sequence[Path], out: Path) -> Written:
     """
     if not folders:
         raise UserError("there are no runs to report: rsagent eval DATASET makes one, or name the folders of some")
-    by_set: dict[str, list[tuple[RunFolder, list[Table]]]] = {}
+    by_set: dict[str, list[StoredRun]] = {}
     left_out: list[str] = []
     for folder in folders:
         try:
             run = RunFolder.read(folder)
-            tables = run.tables()
+            found = StoredRun.of(run)
         except UserError as error:
             left_out.append(f"left out: {error}")
             continue
         if not run.complete:
             left_out.append(f"left out: {folder} is partial; give its command again")
             continue
-        by_set.setdefault(_page_name(run), []).append((run, tables))
+        by_set.setdefault(page_name(run.config["dataset"], run.config["split"]), []).append(found)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -63,6 +65,7 @@ def write_report(folders: Sequence[Path], out: Path) -> Written:
     pages: list[Path] = []
     for name, runs in sorted(by_set.items()):
         path = out / name
+        runs = taken_together([] if anew else read_stored(path.with_suffix(".json")), runs)
         write_whole(path, _page(runs))
         write_whole(path.with_suffix(".json"), _figures(runs))
         pages.append(path)
@@ -98,20 +101,14 @@ def page_name(*parts: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-") + ".md"
 
 
-def _page_name(run: RunFolder) -> str:
-    return page_name(run.config["dataset"], run.config["split"])
-
-
-def _page(runs: Iterable[tuple[RunFolder, list[Table]]]) -> str:
-    parts: list[str] = []
-    for run, tables in runs:
-        if not parts:
-            parts.append(f"# {run.config['dataset']}, {run.config['split']}\n\n{_HEAD}\n")
-        parts.append(f"## {run.name}\n\n{origin(run)}\n\n{to_markdown(tables)}")
+def _page(runs: Sequence[StoredRun]) -> str:
+    first = runs[0].config
+    parts = [f"# {first['dataset']}, {first['split']}\n\n{_HEAD}\n"]
+    parts += [f"## {run.name}\n\n{origin(run)}\n\n{to_markdown(run.tables)}" for run in runs]
     return "\n".join(parts)
 
 
-def origin(run: RunFolder) -> str:
+def origin(run: RunFolder | StoredRun) -> str:
     """What a run was, and with what it was made, in two lines."""
     config = {name: run.config.get(name) for name in (*_SHOWN, "device", "max_pixels", "chat_router", "chat_composer")}
     told = [f"{name} {value}" for name, value in config.items() if value is not None and value != _USUAL.get(name)]
@@ -125,20 +122,9 @@ def origin(run: RunFolder) -> str:
     )
 
 
-def _figures(runs: Iterable[tuple[RunFolder, list[Table]]]) -> str:
+def _figures(runs: Sequence[StoredRun]) -> str:
     """The same figures for programs."""
-    from rsagent.evaluation.table import to_data
-
-    data = [
-        {
-            "run": run.name,
-            "config": {name: value for name, value in run.config.items() if name not in _PRIVATE},
-            "starts": run.starts,
-            "tables": to_data(tables),
-        }
-        for run, tables in runs
-    ]
-    return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps([run.data() for run in runs], indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _index(out: Path) -> str:

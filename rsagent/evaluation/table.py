@@ -106,7 +106,15 @@ def from_json(text: str) -> list[Table]:
     Raises:
         ValueError, KeyError, TypeError: the text is something else.
     """
-    tables: list[dict[str, Any]] = json.loads(text)
+    return from_data(json.loads(text))
+
+
+def from_data(tables: Iterable[Mapping[str, Any]]) -> list[Table]:
+    """The tables that `to_data` told.
+
+    Raises:
+        KeyError, TypeError: it is something else.
+    """
     return [
         Table(table["title"], [Column(**one) for one in table["columns"]], [_row(row) for row in table["rows"]], table["note"])
         for table in tables

@@ -104,6 +104,19 @@ def test_a_page_of_results_is_written_from_stored_runs_alone(tmp_path):
         write_report([], tmp_path / "docs")
 
 
+def test_a_page_keeps_the_runs_of_other_checkpoints(tmp_path):
+    docs = tmp_path / "docs"
+    one, other = (stored(tmp_path / name, ["1", "2"], checkpoint=name, chat_url="secret") for name in ("one", "other"))
+    write_report([one], docs)
+    page = write_report([other], docs).pages[0]
+    assert "## one" in page.read_text() and "## other" in page.read_text()
+    assert "secret" not in page.with_suffix(".json").read_text()
+    again = stored(tmp_path / "again", ["1", "2"], checkpoint="one")
+    text = write_report([again], docs).pages[0].read_text()
+    assert "## one" not in text and "## again" in text and "## other" in text  # of one configuration the newer run
+    assert "## again" not in write_report([other], docs, anew=True).pages[0].read_text()
+
+
 @pytest.mark.slow
 def test_the_page_shows_its_items_in_a_browser(tmp_path):
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -183,7 +183,7 @@ def test_a_projection_of_another_width_is_new(folder: Path, tmp_path: Path, capl
     with caplog.at_level("INFO"):
         network = pretrained_network(recipe(tmp_path, folder), None, [])
     assert network.vlm_encoder.projection.weight.shape == (32, 128)
-    spoken = network.vlm_encoder.projection(torch.randn(64, 128)).std()  # as large as the LLM's own words
+    spoken = network.vlm_encoder.projection(torch.randn(64, 128)).std().item()  # as large as the LLM's own words
     assert spoken == pytest.approx(network.llm.get_input_embeddings().weight.float().std().item(), rel=0.1)
     assert "projection is new" in caplog.text
 
