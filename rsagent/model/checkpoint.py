@@ -324,6 +324,9 @@ def _tidy_notes(folder: Path, half: bool) -> None:
         for note in ("is_local", "local_files_only"):
             config.pop(note, None)
         _write_json(file, config)
+    for file in folder.glob("*/tokenizer.json"):  # half of what tokenizers writes is indentation
+        vocabulary = json.loads(file.read_text("utf-8"))
+        file.write_text(json.dumps(vocabulary, ensure_ascii=False, separators=(",", ":")) + "\n", "utf-8")
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> None:

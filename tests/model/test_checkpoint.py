@@ -122,6 +122,11 @@ def test_the_files_are_those_that_others_read(tiny_checkpoint: Path):
     assert not any("lora" in name or "base_layer" in name for name in llm)
 
 
+def test_the_tokenizer_is_stored_without_indentation(tiny_checkpoint: Path):
+    text = (tiny_checkpoint / "tokenizer" / "tokenizer.json").read_text("utf-8")
+    assert text.count("\n") == 1 and '", "' not in text
+
+
 def test_the_llm_folder_is_one_that_transformers_reads_alone(tiny_checkpoint: Path, loaded: RSMoE):
     from transformers import AutoModelForCausalLM
 
