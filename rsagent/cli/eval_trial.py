@@ -64,10 +64,11 @@ def trial(
     say(f"{len(wanted)} arms and the model as it is, on {len(opened.items)} items of {opened.name}, {opened.split}")
     work = _Trial(opened, style, limit, wanted, [settings[name] for name in models], seeds)
     pairs = run_async(work.runs())
-    title = f"The router on trial: {opened.name}, {opened.split}"
+    named = [Path(name).name for name in model or ()]  # the default's page is named after the set alone
+    title = f"The router on trial: {', '.join([opened.name, opened.split, *named])}"
     table = paired_table(title, pairs)
     show([table], as_json, plain)
-    page = out or RESULTS / page_name("router", opened.name, opened.split)
+    page = out or RESULTS / page_name("router", opened.name, opened.split, *named)
     if limit and not out:
         say("a quick look: no page is written; --out FILE writes one")
         return

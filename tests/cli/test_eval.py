@@ -5,6 +5,7 @@ import json
 import pytest
 
 import rsagent.evaluation.sets as sets
+from rsagent.evaluation.report import page_name
 from tests.evaluation.toys import question_set
 
 
@@ -108,11 +109,12 @@ def test_the_router_is_put_on_trial_and_nothing_is_asked_twice(cli, toy, place, 
     assert [row["name"] for row in table["rows"]][0] == "shuffled: all, strict"
     assert {"zero: all, strict", "zero: count, strict"} <= {row["name"] for row in table["rows"]}
     assert len(list((place / "runs/eval").glob("toy-test-*"))) == 4
-    page = (place / "docs/results/router-toy-test.md").read_text()
+    named = place / "docs/results" / page_name("router", "toy", "test", tiny_checkpoint.name)
+    page = named.read_text()
     assert "| shuffled: all, strict (" in page
     again = cli(*asked)
     assert again.stderr.count("is there already") == 4
-    assert (place / "docs/results/router-toy-test.md").read_text() == page
+    assert named.read_text() == page
 
 
 def test_an_unknown_arm_is_one_line(cli, toy):
