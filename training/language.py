@@ -17,6 +17,7 @@ from rsagent.model.vlm_encoder import VLMFeatures
 from rsagent.training.auxiliary import Grounding, ReadOut, known_maps, known_marks
 from rsagent.training.batches import IGNORE
 from rsagent.training.corpus import Stage
+from rsagent.training.processes import sharded
 
 _READ_OUT = 1.0  # weight of the answer read-out beside a token loss of about one
 _GROUNDING = 0.2  # the loss of a whole grid of regions begins at about ten
@@ -84,7 +85,9 @@ class LanguageTask(nn.Module):
     def _token_loss(self, seen: VLMFeatures, routing: Routing | None, batch: dict[str, Tensor]) -> Tensor:
         """Weighted sum over target tokens. Rows come sorted by length, and a few parts waste less on padding than one."""
         total = seen.projected.new_zeros(())
-        for part, length in even_parts(batch["segment"], seen.projected.shape[1]):
+        # sharded layers are gathered in every pass, so all devices have to make as many: then two, whatever the rows are
+        divided = halves(batch["segment"]) if sharded() else even_parts(batch["segment"], seen.projected.shape[1])
+        for part, length in divided:
             told = told_places(batch["labels"][part, :length])
             labels = batch["labels"][part, told]
             logits = self._logits(seen, routing, batch, part, length, told)
@@ -117,6 +120,15 @@ class LanguageTask(nn.Module):
             **extra,
         )
         return output.logits
+
+
+def halves(segment: Tensor) -> Iterator[tuple[slice, int]]:
+    """The rows of a sorted batch in two parts of as many rows, each with the tokens of its longest; see `even_parts`."""
+    first = int((segment < 0).all(1).sum())
+    middle = (first + len(segment) + 1) // 2
+    for part in (slice(first, middle), slice(middle, len(segment))):
+        if part.start < part.stop:
+            yield part, int((segment[part] >= 0).sum(1).max())
 
 
 def even_parts(segment: Tensor, prefix: int) -> Iterator[tuple[slice, int]]:
