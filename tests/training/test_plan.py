@@ -61,12 +61,13 @@ def test_parameters_are_counted_right(sizes: LLMSizes):
     assert llm_parameters(sizes) == pytest.approx(sum(p.numel() for p in llm.parameters()) - lora, rel=0.02)
 
 
-PAPERS = sorted(file for file in RECIPES.glob("*.yaml") if load_recipe(file).weights)
+WITH_WEIGHTS = [(file, weights) for file in RECIPES.glob("*.yaml") if (weights := load_recipe(file).weights)]
+PAPERS = sorted(file for file, weights in WITH_WEIGHTS if weights.encoder)  # `small` is for two CPU cores
 
 
 @pytest.mark.parametrize("file", PAPERS, ids=lambda file: file.stem)
 def test_a_recipe_carries_its_plan(file: Path):
-    """The comments at the head of a shipped recipe are what `rsagent train plan` prints."""
+    """The comments at the head of a shipped recipe for GPUs are what `rsagent train plan` prints."""
     head = "\n".join(line.removeprefix("#").removeprefix(" ") for line in file.read_text().splitlines() if line.startswith("#"))
     assert "\n".join(plan_lines(load_recipe(file))) in head
 
