@@ -66,10 +66,11 @@ class CriticalTask(nn.Module):
         longest = max(len(row) for row in rows)
         embeds = torch.stack([F.pad(row, (0, 0, longest - len(row), 0)) for row in rows])
         mask = torch.stack([F.pad(row.new_ones(len(row), dtype=torch.long), (longest - len(row), 0)) for row in rows])
-        written = cast(Any, self.llm).generate(
-            inputs_embeds=embeds, attention_mask=mask, max_new_tokens=_MOST_TOKENS, num_return_sequences=self.captions,
-            do_sample=True, top_k=0, pad_token_id=self.tokenizer.pad_token_id, eos_token_id=self._eos,
-        )  # fmt: skip
+        with torch.compiler.set_stance("force_eager"):  # layers that were compiled were so for training
+            written = cast(Any, self.llm).generate(
+                inputs_embeds=embeds, attention_mask=mask, max_new_tokens=_MOST_TOKENS, num_return_sequences=self.captions,
+                do_sample=True, top_k=0, pad_token_id=self.tokenizer.pad_token_id, eos_token_id=self._eos,
+            )  # fmt: skip
         ended = [_until(text, self._eos) for text in written.tolist()]
         return [ended[start : start + self.captions] for start in range(0, len(ended), self.captions)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -43,9 +43,12 @@ class LanguageTask(nn.Module):
     What the base adds are the heads of `auxiliary`, which tell the queries directly what to look for.
     """
 
-    def __init__(self, network: RSMoE, stage: Stage, adapters: list[str], answers: int) -> None:
+    def __init__(
+        self, network: RSMoE, stage: Stage, adapters: list[str], answers: int, *, one_expert_a_pass: bool = False
+    ) -> None:
+        """`one_expert_a_pass`: compiled layers do not mix adapters within a batch, so each expert reads its rows by itself."""
         super().__init__()
-        self.stage, self.adapters = stage, adapters
+        self.stage, self.adapters, self.one_expert_a_pass = stage, adapters, one_expert_a_pass
         self.vlm_encoder, self.router, self.llm = network.vlm_encoder, network.router, network.llm
         self._no_split_modules = getattr(network.llm, "_no_split_modules", None)  # FSDP shards the LLM layer by layer
         dim = network.config.vlm_encoder.dim
@@ -85,11 +88,9 @@ class LanguageTask(nn.Module):
     def _token_loss(self, seen: VLMFeatures, routing: Routing | None, batch: dict[str, Tensor]) -> Tensor:
         """Weighted sum over target tokens. Rows come sorted by length, and a few parts waste less on padding than one."""
         total = seen.projected.new_zeros(())
-        # sharded layers are gathered in every pass, so all devices have to make as many: then two, whatever the rows are
-        divided = halves(batch["segment"]) if sharded() else even_parts(batch["segment"], seen.projected.shape[1])
-        for part, length in divided:
+        for part, length in self._parts(batch, seen.projected.shape[1]):
             told = told_places(batch["labels"][part, :length])
-            labels = batch["labels"][part, told]
+            labels = batch["labels"][part][:, told]
             logits = self._logits(seen, routing, batch, part, length, told)
             chosen = labels != IGNORE
             losses = F.cross_entropy(logits[chosen].float(), labels[chosen], reduction="none")
@@ -97,8 +98,26 @@ class LanguageTask(nn.Module):
             total = total + (losses * weight).sum()
         return total
 
+    def _parts(self, batch: dict[str, Tensor], prefix: int) -> Iterator[tuple[slice | Tensor, int]]:
+        """The rows of each pass through the LLM, and how many tokens of text its longest has."""
+        if self.one_expert_a_pass:
+            for index in range(len(self.adapters)):
+                rows = (batch["adapter"] == index).nonzero()[:, 0]
+                for part, length in even_parts(batch["segment"][rows], prefix):
+                    yield rows[part], length
+        elif sharded():  # layers are gathered in every pass, so all devices have to make as many: two, whatever the rows are
+            yield from halves(batch["segment"])
+        else:
+            yield from even_parts(batch["segment"], prefix)
+
     def _logits(
-        self, seen: VLMFeatures, routing: Routing | None, batch: dict[str, Tensor], part: slice, length: int, told: Tensor
+        self,
+        seen: VLMFeatures,
+        routing: Routing | None,
+        batch: dict[str, Tensor],
+        part: slice | Tensor,
+        length: int,
+        told: Tensor,
     ) -> Tensor:
         ids, segment = batch["ids"][part, :length], batch["segment"][part, :length]
         prefix = seen.projected[part]
@@ -107,7 +126,10 @@ class LanguageTask(nn.Module):
             chosen = batch["adapter"][part]
             soft_prompts = routing.soft_prompts[part][torch.arange(len(chosen), device=chosen.device), chosen]
             prefix = visual_prefix(prefix, soft_prompts)
-            extra["adapter_names"] = [self.adapters[int(index)] for index in chosen]
+            if self.one_expert_a_pass:
+                self._speak_as(self.adapters[int(chosen[0])])
+            else:
+                extra["adapter_names"] = [self.adapters[int(index)] for index in chosen]
         segments = torch.cat([torch.zeros(prefix.shape[:2], dtype=segment.dtype, device=ids.device), segment], 1)
         read, end = segments.clone(), prefix.shape[1]
         read[:, end - seen.projected.shape[1] : end].masked_fill_(batch["hidden"][part][:, None], -1)  # its places are kept
@@ -120,6 +142,13 @@ class LanguageTask(nn.Module):
             **extra,
         )
         return output.logits
+
+    def _speak_as(self, expert: str) -> None:
+        """Let one expert speak next; PEFT takes him for the only one that is trained, so what was trained is said again."""
+        trained = [parameter for parameter in self.llm.parameters() if parameter.requires_grad]
+        cast(Any, self.llm).set_adapter(expert)
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 def halves(segment: Tensor) -> Iterator[tuple[slice, int]]:

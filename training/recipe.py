@@ -182,6 +182,9 @@ class Recipe(_Part):
         description="checkpoint folder, tiny or small: where encoders, LLM and tokenizer come from",
     )
     weights: WeightsRecipe | None = Field(default=None, description="pretrained weights the stages start from")
+    compiled: bool = Field(
+        default=False, description="torch compiles the LLM's layers: slow to begin, then quicker; a CPU needs a C++ compiler"
+    )
     encoder: EncoderRecipe | None = Field(default=None, description="left out where the image encoder comes from elsewhere")
     optim: OptimRecipe | None = Field(default=None, description="for base, stage1, stage2 and composer where they say nothing")
     base: StageRecipe | None = Field(default=None, description="left out where `weights` name the LLM")

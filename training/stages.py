@@ -33,6 +33,7 @@ from rsagent.model.shipped import checkpoint_folder
 from rsagent.prompts import load_prompts
 from rsagent.training.batches import Collator, Samples, Stores
 from rsagent.training.card import model_card, parameter_counts
+from rsagent.training.compiled import compile_layers
 from rsagent.training.corpus import Corpus, Stage, answer_vocabulary, corpus_texts, read_corpus
 from rsagent.training.critical import CriticalCollator, CriticalTask, judges
 from rsagent.training.encoder import train_encoder
@@ -83,9 +84,10 @@ def prepare(recipe: Recipe, data: Path, out: Path, encoder: AnyEncoder, progress
         lost: set[int] = set()
         bank = picture_bank(files, recipe.image_size, cache, lambda done, count: progress("pictures", done, count), lost)
         corpus = corpus.without({row * recipe.views for row in lost})
+        seed = recipe.seed if recipe.views > 1 else 0  # plain views are the same for every seed
         real = feature_store(
-            encoder, f"real {recipe.views} {recipe.seed} {picture_key(files, recipe.image_size)}", len(files) * recipe.views,
-            lambda: _views(bank, recipe.views, recipe.image_size, recipe.seed), cache,
+            encoder, f"real {recipe.views} {seed} {picture_key(files, recipe.image_size)}", len(files) * recipe.views,
+            lambda: _views(bank, recipe.views, recipe.image_size, seed), cache,
             lambda done, count: progress("features", done, count),
         )  # fmt: skip
         stores = [real]
@@ -243,7 +245,7 @@ def train_stage2(network: RSMoE, recipe: Recipe, material: Material, out: Path, 
         network.vlm_encoder.requires_grad_(False)
         network.router.requires_grad_(True)
         _train_only(network.llm, experts)
-        task = LanguageTask(network, "stage2", experts, len(material.answers))
+        task = LanguageTask(network, "stage2", experts, len(material.answers), one_expert_a_pass=recipe.compiled)
         _run(task, "stage2", recipe, recipe.stage2, material, out, experts, resume)
         _write(network, parts, final)
     _read(network, parts, final)
@@ -323,6 +325,8 @@ def _run(
     adapters: list[str],
     resume: bool,
 ) -> None:
+    if recipe.compiled:
+        compile_layers(task.llm)
     if settings.checkpointing:
         task.llm.gradient_checkpointing_enable({"use_reentrant": False})
     sizes = task.vlm_encoder.config
