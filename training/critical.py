@@ -91,7 +91,7 @@ class CriticalTask(nn.Module):
         segments = torch.cat([torch.zeros(prefix.shape[:2], dtype=segment.dtype, device=device), segment], 1)
         output = self.llm(
             inputs_embeds=torch.cat([prefix, self.llm.get_input_embeddings()(ids).to(prefix.dtype)], 1),
-            attention_mask=block_mask(segments), position_ids=positions(segments), logits_to_keep=ids.shape[1],
+            attention_mask=block_mask(segments), position_ids=positions(segments), logits_to_keep=ids.shape[1], use_cache=False,
         )  # fmt: skip
         chosen = labels != IGNORE
         spoken = -F.cross_entropy(output.logits[chosen].float(), labels[chosen], reduction="none")

@@ -138,6 +138,7 @@ class LanguageTask(nn.Module):
             inputs_embeds=embeds,
             attention_mask=block_mask(read),
             position_ids=positions(segments),
+            use_cache=False,
             logits_to_keep=told + end,  # nothing is learnt from the others, and a large vocabulary makes each of them dear
             **extra,
         )

@@ -11,7 +11,7 @@ from torch import nn
 
 from rsagent.errors import UserError
 from rsagent.model.instructblip import PlainVLMEncoder, ViTEncoder
-from rsagent.model.network import RSMoE
+from rsagent.model.network import SINGLE, RSMoE
 from rsagent.model.pretrained import load_llm, load_llm_tokenizer
 from rsagent.training.instructblip_weights import read_instructblip
 from rsagent.training.placement import network_config
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def pretrained_network(recipe: Recipe, start: RSMoE | None, styles: Sequence[str]) -> RSMoE:
-    """Every part that has weights, filled; the router, and a projection of another width, are new.
+    """Every part that has weights, filled; the router, and a projection that spoke to another LLM, are new.
 
     Args:
         recipe: one that names `weights`.
@@ -49,15 +49,40 @@ def pretrained_network(recipe: Recipe, start: RSMoE | None, styles: Sequence[str
     elif start is not None:
         network = RSMoE(network_config(recipe, width, styles=styles), llm, tokenizer, start.words_tokenizer)
         network.image_encoder.load_state_dict(start.image_encoder.state_dict())
-        state = {k: t for k, t in start.vlm_encoder.state_dict().items() if not k.startswith("projection.")}
-        network.vlm_encoder.load_state_dict(state, strict=False)
-        kept = False  # it spoke to another LLM, and of its router nothing is taken either
+        kept = spoke_to_it(start, recipe)
+        state = {k: t for k, t in start.vlm_encoder.state_dict().items() if kept or not k.startswith("projection.")}
+        network.vlm_encoder.load_state_dict(state, strict=kept)
     else:
         raise UserError("the recipe names no encoder: give weights.encoder or start")
     if not kept:
         _speak_softly(network.vlm_encoder.projection, llm)
         log.info("the projection is new: %s is %s wide, and stage I trains it in full", weights.llm, width)
     return network
+
+
+def spoke_to_it(start: RSMoE, recipe: Recipe) -> bool:
+    """Whether `start` has been through a stage I with the recipe's LLM, with as many tokens of F_VLM and LoRA of that rank.
+
+    Then its projection and that adapter are where this recipe's stage I begins; its router and its experts are not taken.
+    """
+    assert recipe.weights is not None
+    lora = cast("dict[str, Any]", getattr(start.llm, "peft_config", {})).get(SINGLE)
+    return (
+        lora is not None
+        and start.config.llm == recipe.weights.llm
+        and start.config.vlm_encoder.merge == recipe.network.merge
+        and lora.r == recipe.network.lora_rank
+    )
+
+
+@torch.no_grad()
+def go_on_speaking(llm: nn.Module, start: nn.Module) -> None:
+    """Give stage I's new adapter the weights of the one in `start`, which is of the same sizes."""
+    stored = start.state_dict()
+    for name, parameter in llm.named_parameters():
+        if f".{SINGLE}." in name:
+            parameter.copy_(stored[name])
+    log.info("stage I goes on from the start's own")
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from rsagent.errors import UserError
-from rsagent.model.checkpoint import load_checkpoint, save_checkpoint
+from rsagent.model.checkpoint import adapter_names, load_checkpoint, read_config, save_checkpoint
 from rsagent.model.config import PlainQFormerConfig
 from rsagent.model.image_encoder import ImageEncoder
 from rsagent.model.network import COMPOSER, SINGLE, RSMoE
@@ -42,7 +42,7 @@ from rsagent.training.fresh import fresh_network, load_or_train_tokenizer, train
 from rsagent.training.language import LanguageTask
 from rsagent.training.pictures import augment, normalise, picture_bank, picture_key
 from rsagent.training.placement import adapt_llm, adapt_qformer
-from rsagent.training.pretrained import pretrained_network
+from rsagent.training.pretrained import go_on_speaking, pretrained_network, spoke_to_it
 from rsagent.training.processes import alone, first_goes_first, is_first, sharded
 from rsagent.training.recipe import Recipe, StageRecipe
 from rsagent.training.reports import described_pictures
@@ -125,7 +125,7 @@ def _train_until(stage: Stage, recipe: Recipe, data: Path, out: Path, progress: 
         train_base(network, recipe, material, out, resume=resume)
     if stage == "base":
         return out / "base.safetensors"
-    train_stage1(network, recipe, material, out, resume=resume)
+    train_stage1(network, recipe, material, out, start, resume=resume)
     if stage == "stage1":
         return out / "stage1.safetensors"
     train_stage2(network, recipe, material, out, resume=resume)
@@ -171,7 +171,7 @@ def network_to_try(recipe: Recipe, corpus: Corpus) -> RSMoE:
     Raises:
         UserError, CheckpointError, EngineError: weights are missing or do not fit.
     """
-    start = None if recipe.start is None else load_checkpoint(checkpoint_folder(recipe.start), adapters=[])
+    start = None if recipe.start is None else _loaded(checkpoint_folder(recipe.start), recipe)
     if recipe.weights:
         return pretrained_network(recipe, start, [])
     tokenizer = start.tokenizer if start else train_tokenizer(corpus_texts(corpus), recipe.network.vocabulary)
@@ -183,7 +183,7 @@ def _styles(corpus: Corpus) -> list[str]:
 
 
 def start_of(recipe: Recipe, out: Path) -> RSMoE | None:
-    """The checkpoint a recipe goes on from, without its adapters; its tokenizer becomes the run's.
+    """The checkpoint a recipe goes on from; its tokenizer becomes the run's. Of its adapters at most stage I's comes with it.
 
     Raises:
         UserError: it has other sizes than the recipe.
@@ -191,7 +191,7 @@ def start_of(recipe: Recipe, out: Path) -> RSMoE | None:
     """
     if recipe.start is None:
         return None
-    start = load_checkpoint(checkpoint_folder(recipe.start), adapters=[])
+    start = _loaded(checkpoint_folder(recipe.start), recipe)
     if recipe.weights:  # only its encoder is taken, and that has sizes of its own
         return start
     wanted = fresh_network(recipe, start.tokenizer, start.config.composer_styles)
@@ -202,6 +202,12 @@ def start_of(recipe: Recipe, out: Path) -> RSMoE | None:
             raise UserError(f"the recipe's network has other sizes than its start '{recipe.start}': see {part}.{odd}")
     start.tokenizer.save_pretrained(out / "tokenizer")
     return start
+
+
+def _loaded(folder: Path, recipe: Recipe) -> RSMoE:
+    """A start; with stage I's adapter, where that may go on."""
+    same = recipe.weights is not None and read_config(folder).llm == recipe.weights.llm
+    return load_checkpoint(folder, adapters=[SINGLE] if same and SINGLE in adapter_names(folder / "experts") else [])
 
 
 def train_base(network: RSMoE, recipe: Recipe, material: Material, out: Path, *, resume: bool) -> None:
@@ -218,13 +224,20 @@ def train_base(network: RSMoE, recipe: Recipe, material: Material, out: Path, *,
     _read(network, parts, final)
 
 
-def train_stage1(network: RSMoE, recipe: Recipe, material: Material, out: Path, *, resume: bool) -> None:
-    """LoRA in the Q-Former (merged afterwards) and in the LLM, the projection in full; leaves `out/stage1.safetensors`."""
+def train_stage1(
+    network: RSMoE, recipe: Recipe, material: Material, out: Path, start: RSMoE | None = None, *, resume: bool
+) -> None:
+    """LoRA in the Q-Former (merged afterwards) and in the LLM, the projection in full; leaves `out/stage1.safetensors`.
+
+    The LLM's adapter goes on from that of `start`, where that was trained for the same LLM.
+    """
     final = out / "stage1.safetensors"
     network.router.requires_grad_(False)
     network.vlm_encoder.requires_grad_(False)
     torch.manual_seed(recipe.seed)  # new weights must not depend on whether the stage before ran in this process
     adapt_llm(network, recipe.network)
+    if start is not None and recipe.weights is not None and spoke_to_it(start, recipe):
+        go_on_speaking(network.llm, start.llm)
     parts = nn.ModuleDict({"vlm_encoder": network.vlm_encoder, "llm": network.llm})
     if not final.exists():
         adapt_qformer(network, recipe.network)

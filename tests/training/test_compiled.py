@@ -59,9 +59,7 @@ def same(one: tuple[float, dict[str, Tensor]], other: tuple[float, dict[str, Ten
 
 
 def test_an_expert_a_pass_learns_what_mixed_experts_learn(tiny_recipe: Recipe, material: Material):
-    mixed, apart = (
-        learnt(stage2(tiny_recipe, material, one_expert_a_pass=apart), material) for apart in (False, True)
-    )
+    mixed, apart = (learnt(stage2(tiny_recipe, material, one_expert_a_pass=apart), material) for apart in (False, True))
     assert any(".relation." in name for name in mixed[1]) and not any(".object." in name for name in mixed[1])
     assert same(mixed, apart)
 

@@ -18,14 +18,15 @@ import rsagent.training.stages as stages
 from rsagent.errors import CheckpointError, EngineError, RSAgentError
 from rsagent.model.checkpoint import load_checkpoint, save_checkpoint
 from rsagent.model.image_encoder import ImageFeatures
-from rsagent.model.network import RSMoE
+from rsagent.model.network import COMPOSER, SINGLE, RSMoE
 from rsagent.model.pretrained import load_llm, load_llm_tokenizer
 from rsagent.training.batches import Stores
 from rsagent.training.corpus import Corpus
 from rsagent.training.features import FeatureStore
 from rsagent.training.fresh import train_tokenizer
 from rsagent.training.instructblip_weights import read_instructblip
-from rsagent.training.pretrained import pretrained_network
+from rsagent.training.placement import adapt_llm
+from rsagent.training.pretrained import go_on_speaking, pretrained_network, spoke_to_it
 from rsagent.training.recipe import Recipe
 from tests.gguf_file import write_gguf
 
@@ -273,6 +274,55 @@ def test_offline(tmp_path: Path):
     with pytest.raises(EngineError, match="the hub cannot be reached: give a folder"):
         load_llm("nobody/has-this-model", torch.float32)
     assert "no GGUF file" in fault(load_llm, str(tmp_path / "gone.gguf"), torch.float32)
+
+
+# --- going on from a checkpoint
+
+
+def started(llm: Path, start: Path | str, **changes: int) -> Recipe:
+    network = {"soft_prompts": 2, "router_rank": 4, "lora_rank": 2, "merge": 2, **changes}
+    run = {"samples": 8, "batch": 4, "lr": 1e-3}
+    return Recipe.model_validate(
+        {"name": "t", "weights": {"llm": str(llm)}, "start": str(start), "network": network, "optim": run,
+         "composer": {"reports": 4}}
+    )  # fmt: skip
+
+
+def begun(chosen: Recipe, out: Path) -> RSMoE:
+    """The network that stage I of `chosen` begins with."""
+    out.mkdir()
+    start = stages.start_of(chosen, out)
+    assert start is not None
+    network = pretrained_network(chosen, start, ["ucm"])
+    adapt_llm(network, chosen.network)
+    if spoke_to_it(start, chosen):
+        go_on_speaking(network.llm, start.llm)
+    return network
+
+
+def test_stage_one_goes_on_from_a_checkpoint_of_the_same_llm_alone(tmp_path: Path):
+    llm = tmp_path / "llm"
+    LlamaForCausalLM(LlamaConfig(**{**LLM, "hidden_size": 32})).save_pretrained(llm)
+    train_tokenizer(WORDS, 400).save_pretrained(llm)
+    first = begun(started(llm, "tiny"), tmp_path / "1")
+    for part in (first.vlm_encoder.projection, first.llm):
+        for name, parameter in part.named_parameters():
+            if name == "weight" or ".lora_B." in name:
+                torch.nn.init.constant_(parameter, 0.25)
+    for name in (*first.config.experts, COMPOSER):  # a checkpoint is whole with them alone
+        first.llm.add_adapter(name, first.llm.peft_config[SINGLE])
+    checkpoint = tmp_path / "checkpoint"
+    save_checkpoint(first, checkpoint)
+    again = begun(started(llm, checkpoint), tmp_path / "2")
+    torch.testing.assert_close(again.vlm_encoder.projection.weight, first.vlm_encoder.projection.weight)
+    learnt = {name: tensor for name, tensor in first.llm.state_dict().items() if ".lora_" in name and f".{SINGLE}." in name}
+    assert len(learnt) > 8
+    for name, tensor in learnt.items():
+        torch.testing.assert_close(again.llm.state_dict()[name], tensor, atol=1e-3, rtol=1e-2)  # kept as float16
+    for chosen in (started(llm, checkpoint, lora_rank=4), started(llm, checkpoint, merge=3)):
+        other = begun(chosen, tmp_path / f"{chosen.network.merge}-{chosen.network.lora_rank}")
+        assert not any(bool(tensor.any()) for name, tensor in other.llm.state_dict().items() if ".lora_B." in name)
+        assert float((other.vlm_encoder.projection.weight == 0.25).float().mean()) < 0.1
 
 
 # --- both stages on such a stack
