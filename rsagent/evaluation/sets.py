@@ -24,7 +24,7 @@ Task = Literal["caption", "answer", "classify"]
 SCENES = {"scenes-captions": "caption", "scenes-questions": "answer"}
 """The rendered scenes' fixed sets, by name, and what is asked of a model there."""
 FREE = "free-questions"
-"""Questions phrased freely about images of UCM-Captions and RSICD."""
+"""Questions phrased freely about images of UCM-Captions and RSICD, and about rendered scenes."""
 CLASS_QUESTION = "What is the theme of this picture?"
 _LEAVE_ONE_OUT = 500  # images up to which a prior is fitted for each image on the others
 
@@ -99,7 +99,7 @@ def open_set(name: str, root: Path | None, split: str, *, limit: int | None = No
     if name == FREE:
         from rsagent.evaluation.free_questions import open_free_questions
 
-        return open_free_questions(data_root(root), split, limit)
+        return open_free_questions(root, split, limit)
     about = look_up(name)
     home = data_root(root)
     split = split or about.report

@@ -1,19 +1,18 @@
-"""The freely phrased questions: well formed, balanced, and true of the scenes that they are about."""
+"""The freely phrased questions about scenes: well formed, balanced, and true of the scenes that they are about."""
 
 import json
 from collections import Counter
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rsagent.evaluation.free_questions import SCENES, open_free_questions
 from rsagent.training.scene_facts import area, by_colour, colour_of, lone_in, main_side, place_of, present, sides
 from rsagent.training.scene_model import CELLS, COLOURS, KINDS, Scene, cell_of, visible_center
 from rsagent.training.scenes import scene_from_seed
 
-LINES = (Path(__file__).parent / "free_questions.jsonl").read_text(encoding="utf-8").splitlines()
-QUESTIONS: list[dict[str, Any]] = [json.loads(line) for line in LINES]
+QUESTIONS: list[dict[str, Any]] = json.loads(SCENES.read_text("utf-8"))
 WANTED = {
     "presence": 40, "quantity": 40, "color": 25, "ab_position": 30, "re_position": 20, "scene": 15, "image": 10,
     "road_ori": 10, "area_comp": 10,
@@ -121,3 +120,12 @@ def test_every_answer_follows_from_the_scene(asked: dict[str, Any]) -> None:
     if asked["type"] == "area_comp" and wanted not in ("yes", "no"):  # the answer names the one that covers more
         wanted = _yes(asked["because"].startswith(f"larger {wanted.removesuffix('s')} than"))
     assert found == wanted
+
+
+def test_they_are_asked_without_any_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RSAGENT_DATA", raising=False)
+    asked = open_free_questions(None, "scenes", None)
+    assert [item.question for item in asked.items] == [q["question"] for q in QUESTIONS]
+    assert len({item.key for item in asked.items}) == 200 and asked.items[0].truths == (QUESTIONS[0]["answer"],)
+    size = scene_of(QUESTIONS[0]["scene"], "test").size
+    assert asked.items[0].picture().shape == (size, size, 3)

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from rsagent.errors import UserError
-from rsagent.evaluation.free_questions import QUESTIONS, FreeQuestion, open_free_questions
+from rsagent.evaluation.free_questions import PHOTOGRAPHS, FreeQuestion, open_free_questions
 from rsagent.evaluation.matchers import close_count, match
 from rsagent.evaluation.questions import score_questions
 from rsagent.evaluation.sets import FREE, open_set
 
 REAL = os.environ.get("RSAGENT_DATA")
-ASKED = [FreeQuestion.model_validate(one) for one in json.loads(QUESTIONS.read_text("utf-8"))]
+ASKED = [FreeQuestion.model_validate(one) for one in json.loads(PHOTOGRAPHS.read_text("utf-8"))]
 
 
 def test_there_are_two_hundred_and_no_template():
@@ -44,12 +44,14 @@ def test_an_unknown_part_or_a_missing_data_set_is_one_line(tmp_path: Path):
         open_free_questions(tmp_path, "test", None)
     with pytest.raises(UserError):
         open_set(FREE, tmp_path, "")
+    with pytest.raises(UserError, match="no part 'scene': choose from photographs, scenes"):
+        open_free_questions(None, "scenes+scene", None)
 
 
 @pytest.mark.data
 @pytest.mark.skipif(not REAL, reason="needs the public data sets: set RSAGENT_DATA to their folder")
 def test_every_image_is_there_and_in_a_part_that_is_not_trained_on():
-    chosen = open_set(FREE, None, "")
+    chosen = open_set(FREE, None, "photographs")
     assert len(chosen.items) == len(ASKED) and all(item.file and item.file.is_file() for item in chosen.items)
-    few = open_set(FREE, None, "", limit=5)
+    few = open_set(FREE, None, "photographs", limit=5)
     assert len(few.images) == 5 and "LIMITED to 5" in few.note
