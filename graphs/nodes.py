@@ -26,7 +26,7 @@ from rsagent.engines.base import Engine
 from rsagent.errors import EngineError, ImageError, ImageLost, RSAgentError, UserError
 from rsagent.graphs import compose, consistency
 from rsagent.graphs.state import Event, ExpertCall, GraphInput, GraphState, Turn
-from rsagent.graphs.text import clean, clean_question, strip_controls
+from rsagent.graphs.text import clean, clean_question, once_round, strip_controls
 from rsagent.prompts import Prompts
 from rsagent.schemas import Answer, Caption, Conflict, ExpertPrompt, ExpertReport, ImageFacts
 from rsagent.sources import SourcePolicy, is_data_uri, read_source
@@ -285,7 +285,7 @@ class Nodes:
         return _Written(prompt, report)
 
     async def _listen(self, prompt: ExpertPrompt, runtime: Runtime[None]) -> list[str]:
-        """All pieces that the engine streams for `prompt`, passed on as they come.
+        """All pieces that the engine streams for `prompt`, passed on as they come; nobody listens to a text that goes round.
 
         Raises:
             EngineError: the engine failed, or was not done in time; the stream is closed then, which stops the work.
@@ -300,6 +300,8 @@ class Nodes:
                     pieces.append(piece)
                     if shown := strip_controls(piece):
                         _emit(runtime, {"type": "token", "expert": prompt.expert, "text": shown})
+                    if prompt.json_schema is None and (once := once_round("".join(pieces))) is not None:
+                        return [once]
         except TimeoutError as error:
             if not limit.expired():  # the engine's own, which it should have made an EngineError
                 raise

@@ -23,6 +23,10 @@ _BIDI_OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2
 _DROPPED = frozenset(("Cc", "Cs"))  # controls, and halves of surrogate pairs, which no encoder accepts
 _BREAKS = frozenset("\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029")
 
+_WORD = re.compile(r"\w+")
+_ROUNDS, _ROUNDS_OF_A_WORD = 3, 5
+_LONGEST_ROUND = 12  # words
+
 
 def strip_controls(piece: str) -> str:
     """`piece` of a stream without control characters, line breaks turned into spaces, spaces as they are."""
@@ -38,6 +42,23 @@ def strip_controls(piece: str) -> str:
 def clean(text: str) -> str:
     """`text` on one line, without escape sequences and control characters, spaces single and none at the ends."""
     return " ".join(strip_controls(_ESCAPES.sub("", text)).split())
+
+
+def once_round(text: str) -> str | None:
+    """What a model said before it began to go round in circles; None while it does not.
+
+    It does when the same two to twelve words stand there three times in a row, or the same word five times; the first time
+    round stays. A word counts once something stands behind it, so it makes no difference in which pieces the text came.
+    """
+    words = [found for found in _WORD.finditer(text) if found.end() < len(text)]
+    said = [found[0].casefold() for found in words]
+    for end in range(_ROUNDS_OF_A_WORD, len(said) + 1):
+        for length in range(1, _LONGEST_ROUND + 1):
+            rounds = _ROUNDS if length > 1 else _ROUNDS_OF_A_WORD
+            start = end - rounds * length
+            if start >= 0 and said[start:end] == said[start : start + length] * rounds:
+                return text[: words[start + length - 1].end()]
+    return None
 
 
 def clean_question(question: str) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from rsagent.graphs.compose import EVIDENCE_THRESHOLD, choose
-from rsagent.graphs.text import clean
+from rsagent.graphs.text import clean, once_round
 from rsagent.model.decode import DecodeRequest, decode
 from rsagent.model.image_encoder import ImageFeatures
 from rsagent.model.network import RSMoE, visual_prefix
@@ -94,7 +94,8 @@ def _describe(network: RSMoE, stores: Stores, prompts: Prompts, views: Sequence[
         with torch.autocast(device.type, torch.bfloat16, enabled=lowered):
             decode(speaking, requests)
         for words, expert, pieces in heard:
-            words[expert] = clean("".join(pieces))
+            said_once = once_round("".join(pieces))
+            words[expert] = clean("".join(pieces) if said_once is None else said_once)
         yield from said
 
 
@@ -112,6 +113,6 @@ def _asked(network: RSMoE, prompts: Prompts, instruction: str, gates: Sequence[f
 def _listener(pieces: list[str]) -> Callable[[str], bool]:
     def on_piece(piece: str) -> bool:
         pieces.append(piece)
-        return True
+        return once_round("".join(pieces)) is None
 
     return on_piece
