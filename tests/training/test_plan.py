@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import rsagent.training
 from rsagent.errors import UserError
+from rsagent.model.checkpoint import EMBEDDED
 from rsagent.training.llm_sizes import PUBLISHED, LLMSizes, llm_sizes
-from rsagent.training.placement import llm_targets
-from rsagent.training.plan import GPUS, launch_line, layer_bytes, llm_parameters, lora_parameters, plan_lines, plan_stage
+from rsagent.training.placement import llm_targets, placement
+from rsagent.training.plan import (
+    GPUS,
+    launch_line,
+    layer_bytes,
+    llm_parameters,
+    lora_parameters,
+    plan_lines,
+    plan_stage,
+    sight,
+)
 from rsagent.training.pretrained import steady_norms
 from rsagent.training.recipe import Recipe, load_recipe
 from tests.training.kept import bytes_kept
@@ -110,3 +122,21 @@ def test_sizes_of_a_folder(tmp_path: Path):
     sizes = PUBLISHED["meta-llama/Llama-3.2-1B"]
     AutoConfig.for_model(**sizes.config()).save_pretrained(tmp_path)
     assert llm_sizes(str(tmp_path)) == LLMSizes(**{**sizes.__dict__, "extra": llm_sizes(str(tmp_path)).extra})
+
+
+def test_the_encoders_that_are_carried_are_reckoned_as_they_are():
+    """The recipe `small` sees through them: nine tokens of F_VLM, and parameters as they lie in the checkpoint."""
+    recipe = load_recipe(RECIPES / "small.yaml")
+    held = sum(math.prod(tensor.get_shape()) for tensor in tensors_of(EMBEDDED / "model.safetensors", "vlm_encoder."))
+    assert sight(recipe).parameters == held and sight(recipe).queries == 9
+    stage1 = plan_stage(recipe, "stage1", 1, tflops=312)
+    counted = sum(place.parameters for place in placement(recipe) if place.stage == "stage1")
+    assert stage1.memory["trained"] / 16 == pytest.approx(counted, rel=1e-3)
+    assert sight(load_recipe(PAPERS[0])).queries == 32
+
+
+def tensors_of(file: Path, prefix: str) -> list[Any]:
+    """The tensors whose names begin so, but for the projection's."""
+    with safe_open(file, "pt") as stored:
+        names = [name for name in stored.keys() if name.startswith(prefix) and "projection" not in name]
+        return [stored.get_slice(name) for name in names]
