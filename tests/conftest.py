@@ -14,6 +14,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from rsagent.model.network import RSMoE
     from rsagent.training.recipe import Recipe
+    from tests.small_checkpoint import Small
 
 # before anything imports transformers: it reads these once
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -76,6 +77,14 @@ def tiny_recipe() -> Recipe:
 def tiny_checkpoint(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder with untrained weights. Read it, never write into it: all tests share it."""
     return untrained_checkpoint(tiny_recipe, tmp_path_factory.mktemp("tiny") / "checkpoint")
+
+
+@pytest.fixture(scope="session")
+def made(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """A checkpoint whose base LLM is looked for; needs the package gguf. Read it, never write into it."""
+    from tests.small_checkpoint import make_small
+
+    return make_small(tiny_checkpoint, tmp_path_factory.mktemp("small"))
 
 
 def untrained_checkpoint(recipe: Recipe, folder: Path) -> Path:

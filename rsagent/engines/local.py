@@ -14,8 +14,9 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from rsagent.engines.devices import device_named, dtype_named, lower_a_large_llm
 from rsagent.engines.worker import BatchWorker, Handler, tell
-from rsagent.errors import EngineError, ImageLost, SettingsError
+from rsagent.errors import EngineError, ImageLost
 from rsagent.imagery import MAX_PIXELS, ImageSource, LoadedImage, load_image
 from rsagent.model.checkpoint import checkpoint_digest, load_checkpoint, load_encoder_side
 from rsagent.model.shipped import checkpoint_folder
@@ -34,7 +35,6 @@ BEAMS = 3
 """Of the decoding `best`."""
 _LOOKS = 8  # pictures the image encoder sees at once: of more, memory is asked for and given back with every layer
 _LITTLE = 1e8  # parameters times rows, below which one thread is quicker than several
-_LARGE = 5e7  # parameters of an LLM from which on reading them takes most of a step: in bfloat16 they are half as many bytes
 _END = object()
 
 K = TypeVar("K")
@@ -153,15 +153,15 @@ class LocalEngine:
 
         folder = checkpoint_folder(checkpoint)
         torch.manual_seed(seed)
-        place = _device(device)
-        kind = _dtype(dtype, place)
+        place = device_named(device)
+        kind = dtype_named(dtype, place)
         network = load_checkpoint(folder) if llm else load_encoder_side(folder)
         if llm:
             network.mix()
         network.image_encoder.fold()
         network.to(device=place, dtype=kind)
         if dtype == "auto" and place == "cpu":
-            _lower_a_large_llm(network)
+            lower_a_large_llm(network)
         return cls(
             network, checkpoint_digest(folder),
             prompts=prompts, best=best, single=single, bands=bands, max_pixels=max_pixels,
@@ -371,36 +371,3 @@ class LocalEngine:
         from rsagent.model.trace import trace
 
         return [trace(self.network, tokens, instruction) for instruction, tokens in asked]
-
-
-def _device(name: str) -> str:
-    import torch
-
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
-    kind, _, index = name.partition(":")
-    known = not index or (index.isdecimal() and int(index) < (torch.cuda.device_count() if kind == "cuda" else 1))
-    if not there.get(kind, False) or not known:
-        raise SettingsError(f"device '{name}' is not available here: choose {', '.join(d for d, ok in there.items() if ok)}")
-    return name
-
-
-def _lower_a_large_llm(network: RSMoE) -> None:
-    """Keep a large LLM in bfloat16 on a CPU that computes in it; what stands before the LLM stays as it is."""
-    import torch
-
-    size = sum(parameter.numel() for parameter in network.llm.parameters())
-    if size >= _LARGE and torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        network.llm.to(torch.bfloat16)
-
-
-def _dtype(name: str, device: str) -> Any:
-    import torch
-
-    if name == "auto":  # the encoders see worse in bfloat16, and a small LLM is slower; see `_lower_a_large_llm`
-        return torch.bfloat16 if device.startswith("cuda") else torch.float32
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in known:
-        raise SettingsError(f"dtype '{name}' is unknown: choose auto, {', '.join(known)}")
-    return known[name]

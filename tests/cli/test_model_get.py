@@ -11,15 +11,10 @@ import pytest
 
 from rsagent.model import bases, shipped
 from rsagent.model.checkpoint import EMBEDDED
-from tests.small_checkpoint import NAME, Small, make_small
+from tests.small_checkpoint import NAME, Small
 
 ROOT = Path(__file__).resolve().parents[2]
 pytest.importorskip("gguf", reason="needs pip install 'rsagent[small]'")
-
-
-@pytest.fixture(scope="module")
-def made(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Small:
-    return make_small(tiny_checkpoint, tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture

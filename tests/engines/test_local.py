@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-import rsagent.engines.local as local
+import rsagent.engines.devices as devices
 from rsagent.engines.base import Engine
 from rsagent.engines.local import LocalEngine
 from rsagent.errors import EngineError, ImageError, ImageLost, SettingsError
@@ -427,7 +427,7 @@ async def test_a_large_llm_is_kept_in_bfloat16_on_a_cpu_that_has_it(
 
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         pytest.skip("this CPU does not compute in bfloat16")
-    monkeypatch.setattr(local, "_LARGE", 1)
+    monkeypatch.setattr(devices, "_LARGE", 1)
     engine = LocalEngine.load(tiny_checkpoint, device="cpu")
     try:
         assert {p.dtype for p in engine.network.llm.parameters()} == {torch.bfloat16}

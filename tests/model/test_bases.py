@@ -19,15 +19,10 @@ from rsagent.errors import CheckpointError, EngineError, MissingExtra, RSAgentEr
 from rsagent.model import bases
 from rsagent.model.checkpoint import llm_folder, load_checkpoint, load_encoder_side, read_config, save_checkpoint
 from rsagent.model.pretrained import load_llm, load_llm_tokenizer, weights_folder
-from tests.small_checkpoint import NAME, Small, make_small
+from tests.small_checkpoint import NAME, Small
 
 ROOT = Path(__file__).resolve().parents[2]
 pytest.importorskip("gguf", reason="needs pip install 'rsagent[small]'")
-
-
-@pytest.fixture(scope="module")
-def made(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Small:
-    return make_small(tiny_checkpoint, tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture
