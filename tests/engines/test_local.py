@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import rsagent.engines.devices as devices
+import rsagent.engines.local as local
 from rsagent.engines.base import Engine
 from rsagent.engines.local import LocalEngine
 from rsagent.errors import EngineError, ImageError, ImageLost, SettingsError
