@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rsagent.errors import UserError
 from rsagent.model.instructblip import PlainVLMEncoder, ViTEncoder
@@ -61,7 +61,7 @@ def pretrained_network(recipe: Recipe, start: RSMoE | None, styles: Sequence[str
 
 
 def spoke_to_it(start: RSMoE, recipe: Recipe) -> bool:
-    """Whether `start` has been through a stage I with the recipe's LLM, with as many tokens of F_VLM and LoRA of that rank.
+    """Whether `start` has been through stage I with the recipe's LLM, as many tokens of F_VLM, and LoRA of no higher rank.
 
     Then its projection and that adapter are where this recipe's stage I begins; its router and its experts are not taken.
     """
@@ -71,17 +71,22 @@ def spoke_to_it(start: RSMoE, recipe: Recipe) -> bool:
         lora is not None
         and start.config.llm == recipe.weights.llm
         and start.config.vlm_encoder.merge == recipe.network.merge
-        and lora.r == recipe.network.lora_rank
+        and lora.r <= recipe.network.lora_rank
+        and lora.lora_alpha == 2 * lora.r
     )
 
 
 @torch.no_grad()
 def go_on_speaking(llm: nn.Module, start: nn.Module) -> None:
-    """Give stage I's new adapter the weights of the one in `start`, which is of the same sizes."""
-    stored = start.state_dict()
+    """Give stage I's new adapter the weights of the one in `start`.
+
+    Of a higher rank it says the same: what it has more begins as LoRA does, with zeros on one side.
+    """
+    stored = cast("dict[str, Tensor]", start.state_dict())
     for name, parameter in llm.named_parameters():
         if f".{SINGLE}." in name:
-            parameter.copy_(stored[name])
+            rows, columns = stored[name].shape
+            parameter[:rows, :columns] = stored[name]
     log.info("stage I goes on from the start's own")
 
 

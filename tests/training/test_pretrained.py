@@ -319,7 +319,13 @@ def test_stage_one_goes_on_from_a_checkpoint_of_the_same_llm_alone(tmp_path: Pat
     assert len(learnt) > 8
     for name, tensor in learnt.items():
         torch.testing.assert_close(again.llm.state_dict()[name], tensor, atol=1e-3, rtol=1e-2)  # kept as float16
-    for chosen in (started(llm, checkpoint, lora_rank=4), started(llm, checkpoint, merge=3)):
+    wider, ids = begun(started(llm, checkpoint, lora_rank=5), tmp_path / "wider"), torch.tensor([[5, 9, 12]])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(wider.llm(ids).logits, again.llm(ids).logits)
+        with wider.llm.disable_adapter():
+            bare = wider.llm(ids).logits
+        assert not torch.allclose(wider.llm(ids).logits, bare)
+    for chosen in (started(llm, checkpoint, lora_rank=1), started(llm, checkpoint, merge=3)):
         other = begun(chosen, tmp_path / f"{chosen.network.merge}-{chosen.network.lora_rank}")
         assert not any(bool(tensor.any()) for name, tensor in other.llm.state_dict().items() if ".lora_B." in name)
         assert float((other.vlm_encoder.projection.weight == 0.25).float().mean()) < 0.1
