@@ -41,6 +41,10 @@ def paper(
         list[str] | None,
         typer.Option(metavar="KEY,...", help="Only these arms, by the names of their folders; the reference is always there."),
     ] = None,
+    composer: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", min=0.01, max=0.9, help="Of an arm's images for its composer; a fifth if left out."),
+    ] = None,
     seeds: Annotated[int, typer.Option(metavar="N", min=1, max=20, help="Trainings an arm.")] = 3,
     images: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Images that an arm sees, in place of --minutes at --rate.")
@@ -75,6 +79,8 @@ def paper(
 
     whole = parse_table(table)
     wanted = whole.with_arms([key.strip() for given in arms or () for key in given.split(",") if key.strip()])
+    if composer is not None:
+        whole, wanted = whole.with_composer(composer), wanted.with_composer(composer)
     budget = _budget(images, minutes, rate)
     sets, missing = _at_hand(wanted, data, limit)
     for line in missing:

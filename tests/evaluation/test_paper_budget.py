@@ -10,7 +10,7 @@ import pytest
 import rsagent.training
 from rsagent.errors import UserError
 from rsagent.evaluation.paper import budget
-from rsagent.evaluation.paper.specs import TABLES
+from rsagent.evaluation.paper.specs import COMPOSER, TABLES
 from rsagent.evaluation.paper.trainings import Plan, arm_recipe, plan_lines, shared_arm, training_tasks
 from rsagent.training.recipe import load_recipe
 
@@ -134,3 +134,16 @@ def test_a_base_that_is_not_there_is_said_before_anything_is_trained(plans, tmp_
     with pytest.raises(UserError, match="nowhere is no folder"):
         training_tasks(TABLES[5].arms, 1, plan, SHIPPED)
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_longer_composer_leaves_the_others_less_and_all_the_same_before_it():
+    table = TABLES[5].with_composer(0.6)
+    sums = {arm.key: arm.shares.stage1 + arm.shares.stage2 for arm in table.arms}
+    assert set(sums) == {"experts-1", "experts-2", "experts-3", "experts-4", "wide"}
+    assert all(total == pytest.approx(0.4) for total in sums.values())
+    assert {arm.key: arm.shares.composer for arm in table.arms if arm.key != "wide"} == dict.fromkeys(
+        sums.keys() - {"wide"}, 0.6
+    )
+    sized = TABLES[6].with_composer(0.6).arms[0].shares
+    assert sized.base + sized.stage1 + sized.stage2 + sized.composer == pytest.approx(1.0)
+    assert TABLES[5].with_composer(COMPOSER).arms[0].shares.stage2 == pytest.approx(TABLES[5].arms[0].shares.stage2)

@@ -29,7 +29,8 @@ class Shares:
     base: float = 0.0
 
 
-TWO_STAGES = Shares(stage1=0.3, stage2=0.5, composer=0.2)
+COMPOSER = 0.2
+TWO_STAGES = Shares(stage1=0.3, stage2=0.5, composer=COMPOSER)
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ class TrainedArm:
     single: bool = False
     style: str | None = None
     recipe: str | None = None
+
+
+def _with_composer(shares: Shares, share: float) -> Shares:
+    left = (1 - share) / (1 - (shares.composer or COMPOSER))
+    others = {name: getattr(shares, name) * left for name in ("base", "stage1", "stage2")}
+    return Shares(**others, composer=share if shares.composer else 0.0)
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,13 @@ class PaperTable:
         if odd := [key for key in keys if key not in known]:
             raise UserError(f"--arms: table{self.number} has no arm {odd[0][:40]!r}: choose from {', '.join(known)}")
         return replace(self, arms=tuple(arm for arm in self.arms if arm.key in (*keys, self.reference)))
+
+    def with_composer(self, share: float) -> PaperTable:
+        """The table with `share` (0 to 1) of the images for the composers, and less, or more, for all other stages alike.
+
+        An arm without a composer has as many fewer images, so that all arms see the same number before it.
+        """
+        return replace(self, arms=tuple(replace(arm, shares=_with_composer(arm.shares, share)) for arm in self.arms))
 
     @property
     def printed(self) -> Printed:
