@@ -127,16 +127,21 @@ def _question_tables(chosen: EvaluationSet, title: str, said: Said, seen: Seen |
 
 
 def prior_answers(chosen: EvaluationSet) -> list[str] | None:
-    """What the blind prior answers to each question; None where there is nothing that it could be fitted on."""
+    """What the blind prior answers to each question; None where there is nothing that it could be fitted on.
+
+    Without a training part a question's own answers are those about the other images. The most frequent answer to its type is
+    that of all images: with its own left out, a type in which two answers are equally frequent would always be guessed wrong.
+    """
     if chosen.train:
         prior = QuestionPrior.fit((item.question, item.type, item.truths[0]) for item in chosen.train)
         return [prior.answer(item.question, item.type) for item in chosen.items]
     if not leave_one_out(chosen) or len(chosen.images) < 2:
         return None
     answers: dict[str, str] = {}
+    whole = QuestionPrior.fit((item.question, item.type, item.truths[0]) for item in chosen.items)
     for image in chosen.images:
         others = ((item.question, item.type, item.truths[0]) for item in chosen.items if item.image != image)
-        prior = QuestionPrior.fit(others)
+        prior = replace(whole, by_question=QuestionPrior.fit(others).by_question)
         answers |= {item.key: prior.answer(item.question, item.type) for item in chosen.items if item.image == image}
     return [answers[item.key] for item in chosen.items]
 
@@ -189,7 +194,11 @@ def _tables_by(
         Row(MACRO, {name: score.lenient_macro for name, score in named.items()}),
         *(Row(kind, {name: score.lenient_types[kind] for name, score in named.items()}) for kind in model.types),
     ]
-    note = "Prior: fitted on the other images of the set." if PRIOR in scores and not chosen.train else ""
+    note = (
+        "Prior: to a question as about the other images of the set, to a type as about all."
+        if PRIOR in scores and not chosen.train
+        else ""
+    )
     found = {
         f"over {name}": difference(model.correct, score.correct, images, seed=seed)
         for name, score in scores.items()

@@ -146,7 +146,7 @@ async def test_what_fails_scores_nothing_is_said_to_be_partial_and_is_asked_agai
 
 async def test_without_a_training_part_the_prior_learns_from_the_other_images(tmp_path):
     done = await run(Reader(), question_set(8, train=0), tmp_path / "run")
-    assert done.tables[0].note == "Prior: fitted on the other images of the set."
+    assert done.tables[0].note == "Prior: to a question as about the other images of the set, to a type as about all."
     assert rows(done.tables[0])["presence"].figures["question prior"].value == 1
 
 
