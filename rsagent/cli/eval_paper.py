@@ -82,6 +82,7 @@ def paper(
     if composer is not None:
         whole, wanted = whole.with_composer(composer), wanted.with_composer(composer)
     budget = _budget(images, minutes, rate)
+    said = budget[1] if composer is None else f"{budget[1]}, {composer:.0%} of them for the composer"
     sets, missing = _at_hand(wanted, data, limit)
     for line in missing:
         say(line)
@@ -106,7 +107,7 @@ def paper(
     if limit and not out:
         say("a quick look: no page is written; --out FILE writes one")
     else:
-        _write(wanted, tables, found, out, budget[1], seeds)
+        _write(wanted, tables, found, out, said, seeds)
     if untrained:
         say(f"not trained: {'; '.join(untrained)}; the same command goes on with what is missing")
     raise typer.Exit(1 if missing or untrained else 0)
