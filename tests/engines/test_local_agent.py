@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -60,12 +61,17 @@ async def test_many_pictures_give_what_each_gives_alone(exact: RSMoE, agent: RSA
 
 async def test_experts_that_take_too_long_are_one_error_and_nothing_goes_on(exact: RSMoE, pictures: list[Path]):
     ran: list[int] = []
-    hook = exact.llm.register_forward_hook(lambda *_: ran.append(1))
+
+    def slow(*_: object) -> None:  # such a text goes round in the end, and then nobody listens any more
+        ran.append(1)
+        time.sleep(0.03)
+
+    hook = exact.llm.register_forward_hook(slow)
     async with RSAgent(LocalEngine(exact, "digest"), max_tokens=20_000, expert_timeout_s=0.2) as agent:
         with pytest.raises(AllExpertsFailed, match="not done within 0.2 s"):
             await agent.caption(pictures[0])
     hook.remove()
-    assert len(ran) < 10_000
+    assert len(ran) < 100
 
 
 async def test_out_of_memory_is_said_by_name(exact: RSMoE, agent: RSAgent, pictures: list[Path]):
