@@ -9,6 +9,7 @@ compare captions with each other and say little by themselves.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ _DENIALS = frozenset({"no", "without", "not"})
 _VAGUE = frozenset("area region zone land ground place image picture side bank ring light center".split())
 
 
+@lru_cache(maxsize=100_000)  # every row of a table is held against the same references
 def things_in(caption: str) -> frozenset[str]:
     """The things and places that a caption names, each by the first of its synonyms.
 

@@ -13,6 +13,7 @@ import subprocess
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -164,13 +165,21 @@ def _run_tokenizer(lines: list[str]) -> list[str]:
     return [" ".join(word for word in line.split() if word not in _PUNCTUATION) for line in found]
 
 
+@lru_cache(maxsize=20_000)  # every row of a table is scored against the same references
+def _cooked(references: tuple[str, ...]) -> Any:
+    from pycocoevalcap.bleu import bleu_scorer  # pyright: ignore[reportMissingTypeStubs]
+
+    cook: Any = bleu_scorer
+    return cook.cook_refs(list(references))
+
+
 def _bleu_counts(said: dict[str, list[str]], true: dict[str, list[str]]) -> NDArray[np.int64]:
     from pycocoevalcap.bleu import bleu_scorer  # pyright: ignore[reportMissingTypeStubs]
 
     cook: Any = bleu_scorer
     rows: list[list[int]] = []
     for image, (caption,) in said.items():
-        cooked = cook.cook_test(caption, cook.cook_refs(true[image]), eff="closest")
+        cooked = cook.cook_test(caption, _cooked(tuple(true[image])), eff="closest")
         rows.append([*cooked["correct"], *cooked["guess"], cooked["testlen"], cooked["reflen"]])
     return np.array(rows, dtype=np.int64)
 
