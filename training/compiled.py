@@ -1,7 +1,7 @@
 """The LLM's layers, compiled by torch: what lies between their products is done in a few passes over memory instead of dozens.
 
-A small LLM with LoRA spends most of a step there: with AMX SmolLM2's takes two thirds of the time, or less. Each layer is compiled
-once, for any number of rows and tokens; that takes a minute or two, and torch keeps the result for the next run.
+A small LLM with LoRA spends most of a step there: with AMX SmolLM2's takes two thirds of the time, or less. Each layer is
+compiled once, for any number of rows and tokens; that takes a minute or two, and torch keeps the result for the next run.
 """
 
 from __future__ import annotations
