@@ -300,7 +300,8 @@ class Nodes:
                     pieces.append(piece)
                     if shown := strip_controls(piece):
                         _emit(runtime, {"type": "token", "expert": prompt.expert, "text": shown})
-                    if prompt.json_schema is None and (once := once_round("".join(pieces))) is not None:
+                    text = "".join(pieces)
+                    if prompt.json_schema is None and (once := once_round(text, len(text) - len(piece))) is not None:
                         return [once]
         except TimeoutError as error:
             if not limit.expired():  # the engine's own, which it should have made an EngineError

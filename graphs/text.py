@@ -44,15 +44,17 @@ def clean(text: str) -> str:
     return " ".join(strip_controls(_ESCAPES.sub("", text)).split())
 
 
-def once_round(text: str) -> str | None:
+def once_round(text: str, heard: int = 0) -> str | None:
     """What a model said before it began to go round in circles; None while it does not.
 
     It does when the same two to twelve words stand there three times in a row, or the same word five times; the first time
     round stays. A word counts once something stands behind it, so it makes no difference in which pieces the text came.
+    The first `heard` characters are known not to go round, so that a long stream is not searched anew with every piece.
     """
     words = [found for found in _WORD.finditer(text) if found.end() < len(text)]
     said = [found[0].casefold() for found in words]
-    for end in range(_ROUNDS_OF_A_WORD, len(said) + 1):
+    first = next((place for place, found in enumerate(words, 1) if found.end() >= heard), len(words) + 1)
+    for end in range(max(first, _ROUNDS_OF_A_WORD), len(said) + 1):
         for length in range(1, _LONGEST_ROUND + 1):
             rounds = _ROUNDS if length > 1 else _ROUNDS_OF_A_WORD
             start = end - rounds * length

@@ -42,6 +42,9 @@ def test_the_pieces_make_no_difference(marks: list[str], data: st.DataObject) ->
     whole = once_round(text)
     heard = next((said for end in range(len(text) + 1) if (said := once_round(text[:end])) is not None), None)
     assert heard == whole
+    places = sorted(data.draw(st.sets(st.integers(0, len(text)))) | {0, len(text)})
+    pieces = (once_round(text[:end], start) for start, end in zip(places, places[1:], strict=False))
+    assert next((said for said in pieces if said is not None), None) == whole
     assert whole is None or text.startswith(whole)
 
 
