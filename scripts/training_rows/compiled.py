@@ -8,14 +8,12 @@ from pathlib import Path
 import torch
 
 from figures import Row
-from rsagent.model.bases import SMOLLM2
 from rsagent.model.network import SINGLE
 from rsagent.training.compiled import compile_layers
 from rsagent.training.language import LanguageTask
-from rsagent.training.recipe import Recipe
-from training_rows.bench import in_turns, ratios, tiny, write_tiny_data
-from training_rows.loops import begun, collator_of
-from training_rows.packing import caption_rows, loss_of, seconds_a_step
+from training_rows.bench import in_turns, ratios
+from training_rows.loops import collator_of
+from training_rows.packing import begun_on_smollm2, caption_rows, loss_of, seconds_a_step
 
 CAPTIONS = 3
 
@@ -23,12 +21,7 @@ CAPTIONS = 3
 def measure(folder: Path, chosen: argparse.Namespace) -> list[Row]:
     """The same packed batch in turns; compiling itself, which takes a minute or two, is left out."""
     torch.set_num_threads(chosen.threads)
-    few = {"samples": 8, "batch": 4}
-    recipe = tiny(
-        network={}, encoder=None, base=None, start="tiny", weights={"llm": SMOLLM2.name}, scenes=0,
-        critical=None, composer={**few, "reports": 4},
-    )  # fmt: skip
-    network, material = begun(Recipe.model_validate(recipe), write_tiny_data(folder / "data"), folder / "run")
+    network, material = begun_on_smollm2(folder)
     task = LanguageTask(network, "stage1", [SINGLE], 0)
     compile_layers(task.llm)
     batch = collator_of(network, material)([[sample] for sample in caption_rows(material.corpus, CAPTIONS)])

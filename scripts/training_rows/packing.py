@@ -13,11 +13,12 @@ from torch import Tensor
 
 from figures import Row
 from rsagent.model.bases import SMOLLM2
-from rsagent.model.network import SINGLE
+from rsagent.model.network import SINGLE, RSMoE
 from rsagent.training.corpus import Corpus
 from rsagent.training.corpus import Row as Sample
 from rsagent.training.language import LanguageTask
 from rsagent.training.recipe import Recipe
+from rsagent.training.stages import Material
 from training_rows.bench import in_turns, ratios, tiny, write_tiny_data
 from training_rows.loops import begun, collator_of
 
@@ -28,15 +29,20 @@ DRAWN = 3
 Batch = dict[str, Tensor]
 
 
-def measure(folder: Path, chosen: argparse.Namespace) -> list[Row]:
-    """Stage I's captions on SmolLM2, packed as training packs them and one by one, in turns."""
-    torch.set_num_threads(chosen.threads)
+def begun_on_smollm2(folder: Path) -> tuple[RSMoE, Material]:
+    """Stage I's network on SmolLM2, and tiny data."""
     few = {"samples": 8, "batch": 4}
     recipe = tiny(
         network={}, encoder=None, base=None, start="tiny", weights={"llm": SMOLLM2.name}, scenes=0,
         critical=None, composer={**few, "reports": 4},
     )  # fmt: skip
-    network, material = begun(Recipe.model_validate(recipe), write_tiny_data(folder / "data"), folder / "run")
+    return begun(Recipe.model_validate(recipe), write_tiny_data(folder / "data"), folder / "run")
+
+
+def measure(folder: Path, chosen: argparse.Namespace) -> list[Row]:
+    """Stage I's captions on SmolLM2, packed as training packs them and one by one, in turns."""
+    torch.set_num_threads(chosen.threads)
+    network, material = begun_on_smollm2(folder)
     collate, task = collator_of(network, material), LanguageTask(network, "stage1", [SINGLE], 0)
     rows: list[Row] = []
     losses: dict[int, tuple[Batch, Batch]] = {}
