@@ -7,7 +7,8 @@ score of the others, which needs no second reading (Luo, 2020). A share of the o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -19,11 +20,11 @@ from rsagent.model.network import RSMoE
 from rsagent.training.batches import IGNORE, Collator
 from rsagent.training.consensus import Scorer
 from rsagent.training.corpus import Corpus, Row
-from rsagent.training.language import block_mask, positions
+from rsagent.training.language import block_mask, positions, told_places
 
 _MOST_TOKENS = 40
-Segments = tuple[list[int], list[int], list[int], list[float]]
-"""Of one row: token ids, segments, labels, and the weight of each token."""
+Segments = tuple[list[int], list[int], list[int], list[float], list[float]]
+"""Of one row: token ids, segments, labels; how much better each token's text was than its fellows; 1 where people wrote it."""
 
 
 class CriticalTask(nn.Module):
@@ -41,14 +42,13 @@ class CriticalTask(nn.Module):
             image = self.vlm_encoder.look(ImageFeatures(fine, coarse))[picture]
             prefix = self.vlm_encoder(image, words, word_mask)[0].projected
             prompts = [self._ids(row.prompt) for row in rows]
-            drawn = self._draw(prefix, prompts)
+            people = [[[*self._ids(caption), self._eos] for caption in sorted(set(row.targets))] for row in rows]
+            drawn = self._draw(prefix, prompts, max(len(caption) for captions in people for caption in captions))
         scores = torch.tensor([self._judge(row, said) for row, said in zip(rows, drawn, strict=True)])
         others = (scores.sum(1, keepdim=True) - scores) / (self.captions - 1)
         better = scores - others  # `(rows, captions)`, mean 0 in each row
-        own = self._log_probabilities(prefix, prompts, drawn, better.tolist())
-        people = [[[*self._ids(caption), self._eos] for caption in sorted(set(row.targets))] for row in rows]
-        plain = -self._log_probabilities(prefix, prompts, people, [[1.0] * len(captions) for captions in people])
-        return {"loss": self.plain * plain - own, "score": scores.mean(), "plain": plain.detach()}
+        own, plain = self._losses(prefix, prompts, drawn, better.tolist(), people)
+        return {"loss": self.plain * plain + own, "score": scores.mean(), "plain": plain.detach()}
 
     @property
     def _eos(self) -> int:
@@ -57,8 +57,8 @@ class CriticalTask(nn.Module):
     def _ids(self, text: str) -> list[int]:
         return list(cast("list[int]", self.tokenizer(text, add_special_tokens=False)["input_ids"]))
 
-    def _draw(self, prefix: Tensor, prompts: Sequence[list[int]]) -> list[list[list[int]]]:
-        """By row `captions` texts as token ids, the end included where it was reached."""
+    def _draw(self, prefix: Tensor, prompts: Sequence[list[int]], tokens: int) -> list[list[list[int]]]:
+        """By row `captions` texts as token ids, of at most `tokens`, the end included where it was reached."""
         bos = cast(int, self.tokenizer.bos_token_id)
         embed = self.llm.get_input_embeddings()
         ids = [torch.tensor([*prompt, bos], device=prefix.device) for prompt in prompts]
@@ -66,36 +66,58 @@ class CriticalTask(nn.Module):
         longest = max(len(row) for row in rows)
         embeds = torch.stack([F.pad(row, (0, 0, longest - len(row), 0)) for row in rows])
         mask = torch.stack([F.pad(row.new_ones(len(row), dtype=torch.long), (longest - len(row), 0)) for row in rows])
-        with torch.compiler.set_stance("force_eager"):  # layers that were compiled were so for training
+        # the layers were compiled for training, and the attention chosen for it: here the one costs more, the other a third
+        with torch.compiler.set_stance("force_eager"), _attention(self.llm, "sdpa"):
+            read = self._read_once(embeds[:, :-1], mask[:, :-1])
             written = cast(Any, self.llm).generate(
-                inputs_embeds=embeds, attention_mask=mask, max_new_tokens=_MOST_TOKENS, num_return_sequences=self.captions,
-                do_sample=True, top_k=0, pad_token_id=self.tokenizer.pad_token_id, eos_token_id=self._eos,
-            )  # fmt: skip
+                # what was read is remembered, so of the ids only the last are looked at
+                input_ids=torch.full((len(rows) * self.captions, longest), bos, device=prefix.device),
+                attention_mask=mask.repeat_interleave(self.captions, 0), past_key_values=read, do_sample=True, top_k=0,
+                max_new_tokens=min(tokens, _MOST_TOKENS), pad_token_id=self.tokenizer.pad_token_id, eos_token_id=self._eos,
+            )[:, longest:]  # fmt: skip
         ended = [_until(text, self._eos) for text in written.tolist()]
         return [ended[start : start + self.captions] for start in range(0, len(ended), self.captions)]
+
+    def _read_once(self, embeds: Tensor, mask: Tensor) -> Any:
+        """The keys and values of each row's prompt, read once and kept for each of its captions."""
+        places = (mask.cumsum(1) - 1).clamp(min=0)
+        output = self.llm(
+            inputs_embeds=embeds, attention_mask=mask, position_ids=places, use_cache=True, logits_to_keep=1
+        )  # fmt: skip
+        output.past_key_values.batch_repeat_interleave(self.captions)
+        return output.past_key_values
 
     def _judge(self, row: Row, said: Sequence[list[int]]) -> list[float]:
         texts = [(str(self.tokenizer.decode(ids, skip_special_tokens=True)), ids[-1:] == [self._eos]) for ids in said]
         return self.judges[row.instruction].scores(texts, row.targets)
 
-    def _log_probabilities(
-        self, prefix: Tensor, prompts: Sequence[list[int]], texts: Sequence[Sequence[list[int]]], weights: Sequence[list[float]]
-    ) -> Tensor:
-        """The weighted mean log probability of a token, over all texts of all rows, each behind its row's prompt."""
+    def _losses(
+        self,
+        prefix: Tensor,
+        prompts: Sequence[list[int]],
+        drawn: Sequence[Sequence[list[int]]],
+        better: Sequence[Sequence[float]],
+        people: Sequence[Sequence[list[int]]],
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of a drawn token, by how much `better` its text was, and of one that people wrote, in one pass."""
         bos = cast(int, self.tokenizer.bos_token_id)
-        parts = [_segments(prompt, said, weight, bos) for prompt, said, weight in zip(prompts, texts, weights, strict=True)]
+        parts = [_segments(*row, bos) for row in zip(prompts, drawn, better, people, strict=True)]
         device = prefix.device
-        ids, segment, labels, weight = (
-            _padded([part[field] for part in parts], filler, device) for field, filler in enumerate((0, -1, IGNORE, 0.0))
+        ids, segment, labels, worth, told = (
+            _padded([part[field] for part in parts], filler, device) for field, filler in enumerate((0, -1, IGNORE, 0.0, 0.0))
         )
         segments = torch.cat([torch.zeros(prefix.shape[:2], dtype=segment.dtype, device=device), segment], 1)
+        places = told_places(labels)
         output = self.llm(
             inputs_embeds=torch.cat([prefix, self.llm.get_input_embeddings()(ids).to(prefix.dtype)], 1),
-            attention_mask=block_mask(segments), position_ids=positions(segments), logits_to_keep=ids.shape[1], use_cache=False,
+            attention_mask=block_mask(segments), position_ids=positions(segments),
+            logits_to_keep=places + prefix.shape[1], use_cache=False,
         )  # fmt: skip
+        labels, worth, told = labels[:, places], worth[:, places], told[:, places]
         chosen = labels != IGNORE
-        spoken = -F.cross_entropy(output.logits[chosen].float(), labels[chosen], reduction="none")
-        return (spoken * weight[chosen]).mean()
+        losses = F.cross_entropy(output.logits[chosen].float(), labels[chosen], reduction="none")
+        worth, told = worth[chosen], told[chosen]
+        return (losses * worth).sum() / (1 - told).sum(), (losses * told).sum() / told.sum()
 
 
 class CriticalCollator(Collator):
@@ -116,19 +138,34 @@ def judges(corpus: Corpus, whole: Corpus) -> dict[str, Scorer]:
     }
 
 
+@contextmanager
+def _attention(llm: Any, kind: str) -> Iterator[None]:
+    """The LLM with another implementation of attention for a while."""
+    before = llm.config._attn_implementation
+    llm.set_attn_implementation(kind)
+    try:
+        yield
+    finally:
+        llm.set_attn_implementation(before)
+
+
 def _until(ids: list[int], end: int) -> list[int]:
     return ids[: ids.index(end) + 1] if end in ids else ids
 
 
-def _segments(prompt: list[int], texts: Sequence[list[int]], weights: Sequence[float], bos: int) -> Segments:
+def _segments(
+    prompt: list[int], drawn: Sequence[list[int]], better: Sequence[float], people: Sequence[list[int]], bos: int
+) -> Segments:
     ids, segment = list(prompt), [0] * len(prompt)
-    labels, weight = [IGNORE] * len(prompt), [0.0] * len(prompt)
-    for index, (text, worth) in enumerate(zip(texts, weights, strict=True)):
+    labels, worth, told = [IGNORE] * len(prompt), [0.0] * len(prompt), [0.0] * len(prompt)
+    texts = [*((text, value, 0.0) for text, value in zip(drawn, better, strict=True)), *((text, 0.0, 1.0) for text in people)]
+    for index, (text, value, by_people) in enumerate(texts):
         ids += [bos, *text[:-1]]
         segment += [index + 1] * len(text)
         labels += text
-        weight += [worth] * len(text)
-    return ids, segment, labels, weight
+        worth += [value] * len(text)
+        told += [by_people] * len(text)
+    return ids, segment, labels, worth, told
 
 
 def _padded(rows: Sequence[Sequence[float]], filler: float, device: torch.device) -> Tensor:

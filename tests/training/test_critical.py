@@ -83,6 +83,59 @@ def test_what_scores_more_becomes_likelier(tiny_recipe: Recipe, material: Materi
     assert sum(seen[-5:]) > sum(seen[:5]) + 5
 
 
+@pytest.fixture
+def task(tiny_recipe: Recipe, material: Material) -> CriticalTask:
+    torch.manual_seed(0)
+    return CriticalTask(fresh_network(tiny_recipe, material.tokenizer, ["ucm"]), {}, captions=3, plain=1.0)
+
+
+def test_a_prompt_is_read_once_for_all_its_captions(task: CriticalTask) -> None:
+    """Prompts of different lengths: what is drawn is what `generate` draws when it reads each of them three times."""
+    prompts = [task._ids(text) for text in ("a harbour", "a harbour with two long quays and boats", "sheds")]
+    prefix = torch.randn(3, 4, task.llm.config.hidden_size)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        drawn = task._draw(prefix, prompts, 12)
+    expected: list[list[list[int]]] = []
+    longest = max(map(len, prompts))
+    bos = task.tokenizer.bos_token_id
+    embed = task.llm.get_input_embeddings()
+    rows = [torch.cat([seen, embed(torch.tensor([*ids, bos]))]) for seen, ids in zip(prefix, prompts, strict=True)]
+    padded = torch.stack([torch.cat([row.new_zeros(longest + 5 - len(row), row.shape[1]), row]) for row in rows])
+    mask = torch.tensor([[0] * (longest - len(ids)) + [1] * (len(ids) + 5) for ids in prompts])
+    torch.manual_seed(1)
+    written = task.llm.generate(
+        inputs_embeds=padded.detach(), attention_mask=mask, max_new_tokens=12, num_return_sequences=3, do_sample=True, top_k=0,
+        pad_token_id=task.tokenizer.pad_token_id, eos_token_id=task.tokenizer.eos_token_id,
+    ).tolist()  # fmt: skip
+    for text in written:
+        end = text.index(task._eos) + 1 if task._eos in text else len(text)
+        expected.append(text[:end])
+    assert [text for row in drawn for text in row] == expected
+
+
+def test_the_losses_of_all_texts_in_one_pass_are_those_of_each_by_itself(task: CriticalTask) -> None:
+    prompts = [task._ids("a harbour"), task._ids("sheds by a lane")]
+    drawn = [[[5, 6, 7], [8]], [[9, 10], [11, 12, 13, 14]]]
+    people = [[[20, 21]], [[22], [23, 24, 25]]]
+    better = [[0.5, -0.5], [-1.0, 1.0]]
+    prefix = torch.randn(2, 4, task.llm.config.hidden_size)
+    with torch.no_grad():
+        own, plain = task._losses(prefix, prompts, drawn, better, people)
+
+    def losses(row: int, text: list[int]) -> torch.Tensor:
+        ids = torch.tensor([[*prompts[row], task.tokenizer.bos_token_id, *text]])
+        embeds = torch.cat([prefix[row : row + 1], task.llm.get_input_embeddings()(ids)], 1)
+        with torch.no_grad():
+            logits = task.llm(inputs_embeds=embeds).logits[0, -len(text) - 1 : -1]
+        return torch.nn.functional.cross_entropy(logits, torch.tensor(text), reduction="sum")
+
+    wanted = sum(better[row][i] * losses(row, text) for row in (0, 1) for i, text in enumerate(drawn[row])) / 10
+    assert float(own) == pytest.approx(float(wanted), rel=1e-4)
+    wanted = sum(losses(row, text) for row in (0, 1) for text in people[row]) / 6
+    assert float(plain) == pytest.approx(float(wanted), rel=1e-4)
+
+
 def test_without_a_critical_part_nothing_is_written(tiny_recipe: Recipe, material: Material, tmp_path: Path) -> None:
     assert tiny_recipe.critical is None
     train_critical(None, tiny_recipe, material, tmp_path, lambda *_: None, resume=False)  # type: ignore[arg-type]
