@@ -11,10 +11,8 @@ stage2  both encoders are frozen; every expert starts as a copy of stage I's ada
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,84 +20,30 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
 
 from rsagent.errors import UserError
-from rsagent.model.checkpoint import adapter_names, load_checkpoint, read_config, save_checkpoint
+from rsagent.model.checkpoint import save_checkpoint
 from rsagent.model.config import PlainQFormerConfig
-from rsagent.model.image_encoder import ImageEncoder
 from rsagent.model.network import COMPOSER, SINGLE, RSMoE
-from rsagent.model.shipped import checkpoint_folder
-from rsagent.prompts import load_prompts
-from rsagent.training.batches import Collator, Samples, Stores
+from rsagent.training.batches import Collator, Samples
+from rsagent.training.beginning import begin
 from rsagent.training.card import model_card, parameter_counts
 from rsagent.training.compiled import compile_layers
-from rsagent.training.corpus import Corpus, Stage, answer_vocabulary, corpus_texts, read_corpus
+from rsagent.training.corpus import Corpus, Stage
 from rsagent.training.critical import CriticalCollator, CriticalTask, judges
-from rsagent.training.encoder import train_encoder
-from rsagent.training.features import AnyEncoder, feature_store
-from rsagent.training.fresh import fresh_network, load_or_train_tokenizer, train_tokenizer
 from rsagent.training.language import LanguageTask
-from rsagent.training.pictures import augment, normalise, picture_bank, picture_key
+from rsagent.training.material import Material, Progress
 from rsagent.training.placement import adapt_llm, adapt_qformer
-from rsagent.training.pretrained import go_on_speaking, pretrained_network, spoke_to_it
-from rsagent.training.processes import alone, first_goes_first, is_first, sharded
+from rsagent.training.pretrained import go_on_speaking, spoke_to_it
+from rsagent.training.processes import first_goes_first, is_first, sharded
 from rsagent.training.recipe import Recipe, StageRecipe
 from rsagent.training.reports import described_pictures
 from rsagent.training.resume import checkpoint_to_resume, whole_files
-from rsagent.training.run_folder import claimed, shared_cache
-from rsagent.training.scene_store import scene_batches, scene_key, scene_texts
+from rsagent.training.run_folder import claimed
 from rsagent.training.stage_trainer import stage_arguments, train_task
 
-log = logging.getLogger(__name__)
 SAVE_STEPS = 100
 """After so many steps a checkpoint is kept to resume from."""
-Progress = Callable[[str, int, int], None]
-
-
-@dataclass
-class Material:
-    """What every stage of the language side needs: the words, the frozen features, the tokenizer."""
-
-    corpus: Corpus
-    stores: Stores
-    tokenizer: PreTrainedTokenizerFast
-    answers: list[str]
-    words_tokenizer: PreTrainedTokenizerFast | None = None
-
-
-def prepare(recipe: Recipe, data: Path, out: Path, encoder: AnyEncoder, progress: Progress) -> Material:
-    """Read the corpus and encode every picture once; what an earlier run left in `out/cache` is used again.
-
-    Raises:
-        UserError: a data set is missing or damaged.
-    """
-    with shared_cache(out / "cache") as cache:
-        scenes = recipe.scenes
-        texts = scene_texts(scenes, cache, lambda done, count: progress("scene texts", done, count)) if scenes else []
-        corpus, files = read_corpus(
-            data, load_prompts(), recipe.network.experts, texts,
-            views=recipe.views, scene_share=recipe.stage1.scene_share, seed=recipe.seed, only=recipe.captions,
-        )  # fmt: skip
-        lost: set[int] = set()
-        bank = picture_bank(files, recipe.image_size, cache, lambda done, count: progress("pictures", done, count), lost)
-        corpus = corpus.without({row * recipe.views for row in lost})
-        seed = recipe.seed if recipe.views > 1 else 0  # plain views are the same for every seed
-        real = feature_store(
-            encoder, f"real {recipe.views} {seed} {picture_key(files, recipe.image_size)}", len(files) * recipe.views,
-            lambda: _views(bank, recipe.views, recipe.image_size, seed), cache,
-            lambda done, count: progress("features", done, count),
-        )  # fmt: skip
-        stores = [real]
-        if recipe.scenes:
-            stores += [feature_store(
-                encoder, f"scenes {scene_key()}", recipe.scenes, lambda: scene_batches(recipe.scenes), cache,
-                lambda done, count: progress("scene features", done, count),
-            )]  # fmt: skip
-    tokenizer = load_or_train_tokenizer(
-        [*corpus_texts(corpus), *_prompt_texts(corpus)], recipe.network.vocabulary, out / "tokenizer"
-    )
-    return Material(corpus, Stores(stores), tokenizer, answer_vocabulary(corpus))
 
 
 def train_until(stage: Stage, recipe: Recipe, data: Path, out: Path, progress: Progress, *, resume: bool = False) -> Path:
@@ -118,9 +62,7 @@ def train_until(stage: Stage, recipe: Recipe, data: Path, out: Path, progress: P
 
 def _train_until(stage: Stage, recipe: Recipe, data: Path, out: Path, progress: Progress, resume: bool) -> Path:
     with first_goes_first():
-        start = start_of(recipe, out)
-        begin = _with_weights if recipe.weights else partial(_from_nothing, resume=resume)
-        network, material = begin(recipe, start, data, out, progress)
+        network, material, start = begin(recipe, data, out, progress, resume=resume)
     if recipe.base:
         train_base(network, recipe, material, out, resume=resume)
     if stage == "base":
@@ -134,80 +76,6 @@ def _train_until(stage: Stage, recipe: Recipe, data: Path, out: Path, progress: 
     if is_first():
         save_checkpoint(network, out / "checkpoint", card=model_card(recipe, network.config, parameter_counts(network)))
     return out / "checkpoint"
-
-
-def _from_nothing(
-    recipe: Recipe, start: RSMoE | None, data: Path, out: Path, progress: Progress, *, resume: bool
-) -> tuple[RSMoE, Material]:
-    """The network of a recipe whose Q-Former and LLM are trained here, or go on from `start`, and its material."""
-    if recipe.encoder and not alone() and not (out / "encoder.safetensors").exists():
-        raise UserError("the image encoder is trained by one process: start the run without torchrun, then go on with --resume")
-    encoder = cast(ImageEncoder, start.image_encoder) if start else train_encoder(recipe, data, out, resume=resume)
-    encoder.requires_grad_(False)
-    material = prepare(recipe, data, out, encoder.eval(), progress)
-    network = fresh_network(recipe, material.tokenizer, _styles(material.corpus))
-    network.image_encoder = encoder
-    if start:
-        network.vlm_encoder.load_state_dict(start.vlm_encoder.state_dict())
-        network.llm.load_state_dict(start.llm.state_dict())
-    return network, material
-
-
-def _with_weights(recipe: Recipe, start: RSMoE | None, data: Path, out: Path, progress: Progress) -> tuple[RSMoE, Material]:
-    """The network of a recipe that names weights, and its material; such a recipe has no stage `base`."""
-    network = pretrained_network(recipe, start, [])
-    network.requires_grad_(False)
-    network.tokenizer.save_pretrained(out / "tokenizer")
-    encoder = network.image_encoder.eval().to("cuda" if torch.cuda.is_available() else "cpu")
-    material = prepare(recipe, data, out, encoder, progress)
-    network.image_encoder.cpu()  # its work is done
-    network.config.composer_styles = _styles(material.corpus)
-    return network, replace(material, tokenizer=network.tokenizer, words_tokenizer=network.words_tokenizer)
-
-
-def network_to_try(recipe: Recipe, corpus: Corpus) -> RSMoE:
-    """The network that stage I would begin with, for one step before a training; nothing is written.
-
-    Raises:
-        UserError, CheckpointError, EngineError: weights are missing or do not fit.
-    """
-    start = None if recipe.start is None else _loaded(checkpoint_folder(recipe.start), recipe)
-    if recipe.weights:
-        return pretrained_network(recipe, start, [])
-    tokenizer = start.tokenizer if start else train_tokenizer(corpus_texts(corpus), recipe.network.vocabulary)
-    return fresh_network(recipe, tokenizer, _styles(corpus))
-
-
-def _styles(corpus: Corpus) -> list[str]:
-    return [style for style, pictures in corpus.pictures.items() if pictures and style != "detailed"]
-
-
-def start_of(recipe: Recipe, out: Path) -> RSMoE | None:
-    """The checkpoint a recipe goes on from; its tokenizer becomes the run's. Of its adapters at most stage I's comes with it.
-
-    Raises:
-        UserError: it has other sizes than the recipe.
-        CheckpointError: it cannot be loaded.
-    """
-    if recipe.start is None:
-        return None
-    start = _loaded(checkpoint_folder(recipe.start), recipe)
-    if recipe.weights:  # only its encoder is taken, and that has sizes of its own
-        return start
-    wanted = fresh_network(recipe, start.tokenizer, start.config.composer_styles)
-    for part in ("vlm_encoder", "llm"):
-        has, needs = ({name: t.shape for name, t in getattr(n, part).state_dict().items()} for n in (start, wanted))
-        if has != needs:
-            odd = sorted(name for name in has.keys() | needs.keys() if has.get(name) != needs.get(name))[0]
-            raise UserError(f"the recipe's network has other sizes than its start '{recipe.start}': see {part}.{odd}")
-    start.tokenizer.save_pretrained(out / "tokenizer")
-    return start
-
-
-def _loaded(folder: Path, recipe: Recipe) -> RSMoE:
-    """A start; with stage I's adapter, where that may go on."""
-    same = recipe.weights is not None and read_config(folder).llm == recipe.weights.llm
-    return load_checkpoint(folder, adapters=[SINGLE] if same and SINGLE in adapter_names(folder / "experts") else [])
 
 
 def train_base(network: RSMoE, recipe: Recipe, material: Material, out: Path, *, resume: bool) -> None:
@@ -356,23 +224,6 @@ def _run(
     arguments = stage_arguments(settings, out / stage, seed=recipe.seed, save_steps=SAVE_STEPS)
     samples = Samples(corpus, stage, settings.samples)
     train_task(task, arguments, collator, samples, checkpoint_to_resume(out / stage, resume=resume))
-
-
-def _views(bank: Any, views: int, size: int, seed: int) -> Iterator[Tensor]:
-    """Each picture's views in a row, the plain one first: `(16 * views, 3, size, size)` at a time."""
-    generator = torch.Generator().manual_seed(seed)
-    for start in range(0, len(bank), 16):
-        plain = normalise(torch.tensor(bank[start : start + 16]))
-        seen = [plain, *(augment(plain, size, generator, smallest=0.6) for _ in range(views - 1))]
-        yield torch.stack(seen, 1).flatten(0, 1)
-
-
-def _prompt_texts(corpus: Corpus) -> Iterator[str]:
-    """The fixed words of the prompts, often enough that the tokenizer knows them whole."""
-    for style in corpus.prompts.styles.values():
-        for expert in corpus.experts:
-            yield from [corpus.prompts.expert_text(expert, "caption", style)] * 50
-        yield from [corpus.prompts.composer_text(style, theme="", objects="", relations="")] * 50
 
 
 def _copy_adapter(llm: nn.Module, source: str, targets: Sequence[str]) -> None:

@@ -78,8 +78,8 @@ def check(
 
 def _try(recipe: Recipe, checked: Checked, corpus: Any) -> None:
     """Load what the recipe names, count the tokens and make one step."""
+    from rsagent.training.beginning import network_to_try
     from rsagent.training.check import count_tokens, one_step
-    from rsagent.training.stages import network_to_try
 
     network = network_to_try(recipe, corpus)
     checked.tokens = count_tokens(corpus, network.tokenizer, network.config.visual_tokens)

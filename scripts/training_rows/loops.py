@@ -12,13 +12,13 @@ from torch import nn
 from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import SaveStrategy
 
-import rsagent.training.stages as stages
 from rsagent.model.network import SINGLE, RSMoE
 from rsagent.training.batches import Collator, Samples
+from rsagent.training.beginning import begin
+from rsagent.training.material import Material
 from rsagent.training.placement import adapt_llm, adapt_qformer
 from rsagent.training.recipe import Recipe, StageRecipe
 from rsagent.training.stage_trainer import stage_arguments
-from rsagent.training.stages import Material
 from training_rows.bench import tiny
 
 _WARM = 5
@@ -35,11 +35,7 @@ def carried_recipe(scenes: int) -> Recipe:
 def begun(recipe: Recipe, data: Path, out: Path) -> tuple[RSMoE, Material]:
     """The network that stage I begins with, LoRA in its places, and what it learns from."""
     out.mkdir(parents=True, exist_ok=True)
-    start = stages.start_of(recipe, out)
-    if recipe.weights:
-        network, material = stages._with_weights(recipe, start, data, out, lambda *_: None)
-    else:
-        network, material = stages._from_nothing(recipe, start, data, out, lambda *_: None, resume=False)
+    network, material, _ = begin(recipe, data, out, lambda *_: None)
     torch.manual_seed(recipe.seed)
     network.requires_grad_(False)
     adapt_llm(network, recipe.network)

@@ -17,8 +17,8 @@ from rsagent.model.network import SINGLE, RSMoE
 from rsagent.training.corpus import Corpus
 from rsagent.training.corpus import Row as Sample
 from rsagent.training.language import LanguageTask
+from rsagent.training.material import Material
 from rsagent.training.recipe import Recipe
-from rsagent.training.stages import Material
 from training_rows.bench import in_turns, ratios, tiny, write_tiny_data
 from training_rows.loops import begun, collator_of
 

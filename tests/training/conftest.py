@@ -9,7 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from rsagent.training.corpus import Corpus, Picture
-    from rsagent.training.stages import Material
+    from rsagent.training.material import Material
 
 CAPTIONS = (
     "two white hangars stand beside a runway",
@@ -65,7 +65,7 @@ def material(corpus: Corpus) -> Material:
     from rsagent.training.corpus import answer_vocabulary, corpus_texts
     from rsagent.training.features import FeatureStore
     from rsagent.training.fresh import train_tokenizer
-    from rsagent.training.stages import Material
+    from rsagent.training.material import Material
 
     rng = np.random.default_rng(0)
 

@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerFast
 from rsagent.training.batches import IGNORE, Collator, Samples
 from rsagent.training.corpus import Corpus, Row, Stage
 from rsagent.training.language import counted
+from rsagent.training.material import Material
 from rsagent.training.question_types import expert_of
-from rsagent.training.stages import Material
 
 EXPERTS = ("theme", "object", "relation")
 ADAPTERS = (*EXPERTS, "composer")

@@ -15,8 +15,8 @@ from rsagent.training.compiled import compile_layers
 from rsagent.training.corpus import Row
 from rsagent.training.fresh import fresh_network
 from rsagent.training.language import LanguageTask
+from rsagent.training.material import Material
 from rsagent.training.recipe import Recipe
-from rsagent.training.stages import Material
 
 EXPERTS = ["theme", "object", "relation"]
 _ROW = Row(0, "describe this image", "describe this image Caption:", ("two hangars",), "theme", "caption")

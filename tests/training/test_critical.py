@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from rsagent.training.consensus import Scorer
 from rsagent.training.critical import CriticalCollator, CriticalTask
 from rsagent.training.fresh import fresh_network
+from rsagent.training.material import Material
 from rsagent.training.recipe import CriticalRecipe, Recipe
-from rsagent.training.stages import Material, train_base, train_composer, train_critical, train_stage1, train_stage2
+from rsagent.training.stages import train_base, train_composer, train_critical, train_stage1, train_stage2
 
 pytest.importorskip("accelerate", reason="needs pip install 'rsagent[train]'")
 

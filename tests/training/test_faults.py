@@ -19,11 +19,12 @@ from rsagent.errors import EngineError, ImageError, UserError
 from rsagent.training.corpus import Corpus
 from rsagent.training.fresh import fresh_network
 from rsagent.training.language import LanguageTask
+from rsagent.training.material import Material
 from rsagent.training.pictures import picture_bank
 from rsagent.training.recipe import Recipe
 from rsagent.training.resume import checkpoint_to_resume
 from rsagent.training.run_folder import claimed
-from rsagent.training.stages import Material, train_base
+from rsagent.training.stages import train_base
 
 pytest.importorskip("accelerate", reason="needs pip install 'rsagent[train]'")
 

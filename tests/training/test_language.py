@@ -12,8 +12,8 @@ from rsagent.training.batches import Collator
 from rsagent.training.corpus import Row, Stage
 from rsagent.training.fresh import fresh_network
 from rsagent.training.language import LanguageTask, block_mask, counted, positions, told_places
+from rsagent.training.material import Material
 from rsagent.training.recipe import Recipe
-from rsagent.training.stages import Material
 
 EXPERTS = ("theme", "object", "relation")
 CAPTIONS = ("two hangars", "a long runway with two white hangars", "boats")

@@ -21,10 +21,12 @@ from rsagent.model.image_encoder import ImageFeatures
 from rsagent.model.network import COMPOSER, SINGLE, RSMoE
 from rsagent.model.pretrained import load_llm, load_llm_tokenizer
 from rsagent.training.batches import Stores
+from rsagent.training.beginning import start_of
 from rsagent.training.corpus import Corpus
 from rsagent.training.features import FeatureStore
 from rsagent.training.fresh import train_tokenizer
 from rsagent.training.instructblip_weights import read_instructblip
+from rsagent.training.material import Material
 from rsagent.training.placement import adapt_llm
 from rsagent.training.pretrained import go_on_speaking, pretrained_network, spoke_to_it
 from rsagent.training.recipe import Recipe
@@ -291,7 +293,7 @@ def started(llm: Path, start: Path | str, **changes: int) -> Recipe:
 def begun(chosen: Recipe, out: Path) -> RSMoE:
     """The network that stage I of `chosen` begins with."""
     out.mkdir()
-    start = stages.start_of(chosen, out)
+    start = start_of(chosen, out)
     assert start is not None
     network = pretrained_network(chosen, start, ["ucm"])
     adapt_llm(network, chosen.network)
@@ -343,7 +345,7 @@ def test_both_stages_and_a_checkpoint(folder: Path, corpus: Corpus, tmp_path: Pa
     network.requires_grad_(False)
     rng = np.random.default_rng(0)
     store = FeatureStore(*(rng.normal(size=(16, 176, side, side)).astype(np.float16) for side in (2, 1)))
-    material = stages.Material(corpus, Stores([store]), network.tokenizer, [], network.words_tokenizer)
+    material = Material(corpus, Stores([store]), network.tokenizer, [], network.words_tokenizer)
     frozen = {name: tensor.clone() for name, tensor in network.llm.state_dict().items()}
     stages.train_stage1(network, chosen, material, tmp_path, resume=False)
     stages.train_stage2(network, chosen, material, tmp_path, resume=False)

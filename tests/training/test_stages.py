@@ -23,12 +23,14 @@ from rsagent.errors import UserError
 from rsagent.model.checkpoint import save_checkpoint
 from rsagent.model.network import RSMoE
 from rsagent.model.vlm_encoder import ImageTokens
+from rsagent.training.beginning import start_of
 from rsagent.training.corpus import Corpus, Row, Stage
 from rsagent.training.fresh import fresh_network
+from rsagent.training.material import Material
 from rsagent.training.placement import QFORMER_TARGETS
 from rsagent.training.recipe import Recipe
 from rsagent.training.resume import checkpoint_to_resume
-from rsagent.training.stages import Material, train_base, train_composer, train_stage1, train_stage2
+from rsagent.training.stages import train_base, train_composer, train_stage1, train_stage2
 from tests.training.tiny_data import write_data
 
 pytest.importorskip("accelerate", reason="needs pip install 'rsagent[train]'")
@@ -390,7 +392,7 @@ def was(recipe: Recipe, material: Material, finished: Path, tmp_path_factory: py
 
 def test_the_base_goes_on_from_a_checkpoint(recipe: Recipe, finished: Path, was: Path, tmp_path: Path):
     """Encoders, LLM and tokenizer are those of the start; its adapters stay behind."""
-    start = stages.start_of(recipe.model_copy(update={"start": str(was), "encoder": None}), tmp_path)
+    start = start_of(recipe.model_copy(update={"start": str(was), "encoder": None}), tmp_path)
     assert start is not None and (tmp_path / "tokenizer" / "tokenizer.json").is_file()
     assert same(start.llm.state_dict(), plain_llm(load_file(finished / "stage1.safetensors")))
 
@@ -399,7 +401,7 @@ def test_a_start_of_other_sizes_is_refused(recipe: Recipe, was: Path, tmp_path: 
     wider = recipe.network.model_copy(update={"llm_mlp": recipe.network.llm_mlp + 8})
     later = recipe.model_copy(update={"start": str(was), "encoder": None, "network": wider})
     with pytest.raises(UserError, match="other sizes than its start"):
-        stages.start_of(later, tmp_path)
+        start_of(later, tmp_path)
 
 
 def test_what_was_logged_lies_beside_the_stage_once_a_step(finished: Path, capsys: pytest.CaptureFixture[str]):
