@@ -11,7 +11,7 @@ import rsagent.training
 from rsagent.errors import UserError
 from rsagent.evaluation.paper import budget
 from rsagent.evaluation.paper.specs import COMPOSER, TABLES
-from rsagent.evaluation.paper.trainings import Plan, arm_recipe, plan_lines, shared_arm, training_tasks
+from rsagent.evaluation.paper.trainings import Plan, arm_folder, arm_recipe, plan_lines, shared_arm, training_tasks
 from rsagent.training.recipe import load_recipe
 
 pytest.importorskip("peft", reason="needs pip install 'rsagent[train]'")
@@ -127,6 +127,16 @@ def test_what_arms_share_is_trained_once_a_seed_before_them(plans):
     needs = {task.name: task.needs for task in tasks["small"]}
     assert needs["experts-4, seed 1"] == ("shared-stage1, seed 1",)
     assert needs["wide, seed 1"] == ()
+
+
+def test_a_folder_with_another_training_is_not_taken_for_this_one(plans):
+    plan = plans["small"]
+    folder = arm_folder(ARMS["wide"], 0, plan)
+    (folder / "checkpoint").mkdir(parents=True)
+    (folder / "checkpoint" / "config.json").write_text("{}")
+    (folder / "arm.yaml").write_text("name: other\n")
+    with pytest.raises(UserError, match="was trained by another recipe"):
+        plan_lines([ARMS["wide"]], 1, plan, SHIPPED)
 
 
 def test_a_base_that_is_not_there_is_said_before_anything_is_trained(plans, tmp_path):

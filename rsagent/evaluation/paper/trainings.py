@@ -276,12 +276,13 @@ def plan_lines(arms: Sequence[TrainedArm], seeds: int, plan: Plan, shipped: Path
     """What would be trained: for each arm a line with the images of its stages, and one with its trained parameters.
 
     Raises:
-        UserError: as `arm_recipe`.
+        UserError: as `arm_recipe`, or a folder holds an arm of another recipe.
     """
     lines: list[str] = []
     for seed in range(seeds):
         for arm in arms:
             recipe = arm_recipe(arm, seed, plan, shipped)
+            _refuse_other(arm_folder(arm, seed, plan), recipe)
             taken = _ORDER[: _ORDER.index(arm.takes) + 1]
             done = checkpoint_of(arm, seed, plan) is not None
             parts = [
