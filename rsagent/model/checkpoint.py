@@ -173,7 +173,7 @@ def save_checkpoint(network: RSMoE, folder: Path, *, half: bool = True, card: st
         network.tokenizer.save_pretrained(partial / "tokenizer")
         if network.config.own_words:
             network.words_tokenizer.save_pretrained(partial / "words")
-        _tidy_notes(partial, half)
+        _tidy_notes(partial, half, network.config.llm)
         (partial / "config.json").write_text(network.config.model_dump_json(indent=2) + "\n", "utf-8")
         (partial / "README.md").write_text(card or f"# {network.config.name}\n", "utf-8")
         for path in [partial, *partial.rglob("*")]:  # temporary folders and safetensors' files are the owner's alone
@@ -307,12 +307,15 @@ def _save_llm(network: RSMoE, partial: Path, half: bool) -> None:
             save_file(_stored(load_file(file), half), file, {"format": "pt"})
 
 
-def _tidy_notes(folder: Path, half: bool) -> None:
-    """Take out what PEFT and transformers note of this machine or order by chance: equal networks give equal folders."""
+def _tidy_notes(folder: Path, half: bool, llm: str) -> None:
+    """Take out what PEFT and transformers note of this machine or order by chance: equal networks give equal folders.
+
+    Adapters of an LLM that is not carried name it by its id, as other programs expect.
+    """
     for file in folder.glob("experts/*/adapter_config.json"):
         config = _read_json(file)
-        if os.path.isabs(config.get("base_model_name_or_path") or ""):
-            config["base_model_name_or_path"] = None
+        base = config.get("base_model_name_or_path") if llm == "llm" else llm
+        config["base_model_name_or_path"] = None if os.path.isabs(base or "") else base
         if isinstance(config["target_modules"], list):
             config["target_modules"].sort()
         _write_json(file, config)
