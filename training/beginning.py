@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import torch
+from peft import LoraConfig, set_peft_model_state_dict
 
 from rsagent.errors import UserError
-from rsagent.model.checkpoint import adapter_names, load_checkpoint, read_config
+from rsagent.model.checkpoint import adapter_names, load_checkpoint, read_config, read_tensors
 from rsagent.model.image_encoder import ImageEncoder
 from rsagent.model.network import SINGLE, RSMoE
 from rsagent.model.shipped import checkpoint_folder
@@ -17,7 +19,7 @@ from rsagent.training.corpus import Corpus, corpus_texts
 from rsagent.training.encoder import train_encoder
 from rsagent.training.fresh import fresh_network, train_tokenizer
 from rsagent.training.material import Material, Progress, prepare
-from rsagent.training.pretrained import pretrained_network
+from rsagent.training.pretrained import pretrained_network, spoke_to_it
 from rsagent.training.processes import alone
 from rsagent.training.recipe import Recipe
 
@@ -56,6 +58,10 @@ def _from_nothing(
 
 def _with_weights(recipe: Recipe, start: RSMoE | None, data: Path, out: Path, progress: Progress) -> tuple[RSMoE, Material]:
     """The network of a recipe that names weights, and its material; such a recipe has no stage `base`."""
+    if recipe.stage1 is None and not (start is not None and spoke_to_it(start, recipe)):
+        raise UserError(
+            f"stage1 cannot be left out: the start '{recipe.start}' has not been through it with this LLM and network"
+        )
     network = pretrained_network(recipe, start, [])
     network.requires_grad_(False)
     network.tokenizer.save_pretrained(out / "tokenizer")
@@ -64,6 +70,40 @@ def _with_weights(recipe: Recipe, start: RSMoE | None, data: Path, out: Path, pr
     network.image_encoder.cpu()  # its work is done
     network.config.composer_styles = _styles(material.corpus)
     return network, replace(material, tokenizer=network.tokenizer, words_tokenizer=network.words_tokenizer)
+
+
+def take_over(network: RSMoE, recipe: Recipe, adapters: Sequence[str]) -> None:
+    """Give adapters that are there the weights that they have in the recipe's start; with the experts comes the router.
+
+    Raises:
+        UserError: the start lacks one of them, or has other sizes than the recipe.
+        CheckpointError: the start is damaged.
+    """
+    assert recipe.start is not None
+    folder = checkpoint_folder(recipe.start)
+    config = read_config(folder)
+    if lacking := sorted(set(adapters) - set(adapter_names(folder / "experts"))):
+        raise UserError(f"the recipe's start '{recipe.start}' has no adapter '{lacking[0]}': train the stage that makes it")
+    for name in adapters:
+        place = folder / "experts" / name
+        if (
+            LoraConfig.from_json_file(place / "adapter_config.json").get("lora_alpha")
+            != network.llm.peft_config[name].lora_alpha
+        ):
+            raise UserError(
+                f"the adapter '{name}' of the start '{recipe.start}' has another alpha than the recipe: see lora_rank"
+            )
+        tensors = read_tensors(place / "adapter_model.safetensors")
+        try:
+            done = set_peft_model_state_dict(network.llm, tensors, adapter_name=name)
+        except RuntimeError as error:
+            raise UserError(f"the adapter '{name}' of the start '{recipe.start}' has other sizes than the recipe") from error
+        if done.unexpected_keys or any(f".{name}." in key for key in done.missing_keys):
+            raise UserError(f"the adapter '{name}' of the start '{recipe.start}' changes other places than the recipe's")
+    if set(adapters) & set(config.experts):
+        if config.experts != network.config.experts or config.router != network.config.router:
+            raise UserError(f"the start '{recipe.start}' has other experts, or another router, than the recipe: see network")
+        network.router.load_state_dict(read_tensors(folder / "router.safetensors"))
 
 
 def network_to_try(recipe: Recipe, corpus: Corpus) -> RSMoE:

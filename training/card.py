@@ -55,9 +55,9 @@ data's owners before using them otherwise. The code around them is Apache-2.0.
 
 ## How
 
-Recipe `{recipe.name}`, seed {recipe.seed}: {_beginning(recipe)}, stage I {recipe.stage1.samples:,} images, stage II
-{recipe.stage2.samples:,}, each with captions and questions. `training/recipes/{recipe.name}.yaml` in rsagent's repository, or
-`recipe.yaml` beside the run, says everything.
+Recipe `{recipe.name}`, seed {recipe.seed}: {_beginning(recipe)}, {_stages(recipe)},
+each with captions and questions. `training/recipes/{recipe.name}.yaml` in rsagent's repository, or `recipe.yaml` beside the
+run, says everything.
 
 ## Limits
 
@@ -95,6 +95,13 @@ def _beginning(recipe: Recipe) -> str:
     if recipe.encoder is None:
         return f"image encoder, Q-Former and LLM come from the checkpoint `{recipe.start}`; {base}"
     return f"the image encoder saw {recipe.encoder.samples:,} pictures, {base}"
+
+
+def _stages(recipe: Recipe) -> str:
+    """What each stage saw, or where it comes from."""
+    runs = {"stage I": recipe.stage1, "stage II": recipe.stage2, "the composer": recipe.composer}
+    said = [f"{name} as in `{recipe.start}`" if run is None else f"{name} {run.samples:,} images" for name, run in runs.items()]
+    return ", ".join([*said, *([f"{recipe.critical.samples:,} more for its own scores"] if recipe.critical else [])])
 
 
 def _counting(recipe: Recipe) -> str:

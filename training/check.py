@@ -149,7 +149,8 @@ def one_step(recipe: Recipe, corpus: Corpus, network: Any) -> Step:
     network.requires_grad_(False)
     adapt_llm(network, recipe.network)
     adapt_qformer(network, recipe.network)
-    images = recipe.stage1.images_a_pass(1)
+    run = recipe.first_stage
+    images = run.images_a_pass(1)
     samples = [corpus.sample(index, "stage1") for index in range(images)]
     store = _random_features(network, {row.image for rows in samples for row in rows})
     sizes = network.config.vlm_encoder
@@ -158,12 +159,12 @@ def one_step(recipe: Recipe, corpus: Corpus, network: Any) -> Step:
         getattr(sizes, "queries_side", 1), network.words_tokenizer,
     )  # fmt: skip
     task = LanguageTask(network, "stage1", [SINGLE], 0).to(device).train()
-    if recipe.stage1.checkpointing:
+    if run.checkpointing:
         task.llm.gradient_checkpointing_enable({"use_reentrant": False})
     batch = {name: tensor.to(device) for name, tensor in collate(samples).items()}
     expected = None
     if device == "cpu" and recipe.weights:  # a network that is trained from nothing is small
-        expected = expected_bytes(network, batch, recipe.network.lora_rank, checkpointing=recipe.stage1.checkpointing)
+        expected = expected_bytes(network, batch, recipe.network.lora_rank, checkpointing=run.checkpointing)
     started = time.perf_counter()
     try:
         with torch.autocast(device, torch.bfloat16):

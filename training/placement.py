@@ -91,7 +91,8 @@ def placement(recipe: Recipe) -> list[Place]:
         for place in first
         if place.part == "LLM"
     ]
-    return [*first, *second, Place("stage2", "router", "router", 1, router, "in full")]
+    second.append(Place("stage2", "router", "router", 1, router, "in full"))
+    return [place for place in (*first, *second) if getattr(recipe, place.stage)]
 
 
 def meta_network(recipe: Recipe) -> RSMoE:

@@ -169,7 +169,7 @@ def plan_lines(recipe: Recipe, gpu: str = "a100", *, tokens: int | None = None) 
     room, tflops = GPUS[gpu]
     lines = ["Launch:"]
     lines += [f"  {devices} GPU{'s' if devices > 1 else ''}: {launch_line(recipe.name, devices)}" for devices in (1, 2, 8)]
-    for stage in ("stage1", "stage2"):
+    for stage in (name for name in ("stage1", "stage2") if getattr(recipe, name)):
         whole = plan_stage(recipe, stage, 1, tflops=tflops, tokens=tokens)
         lines.append(f"Memory of {stage} on one GPU, {whole.total / 1e9:.1f} of {room:.0f} GB:")
         lines += [f"  {name}: {whole.sums[name]} = {size / 1e9:.2f} GB" for name, size in whole.memory.items()]

@@ -188,10 +188,18 @@ class Recipe(_Part):
     encoder: EncoderRecipe | None = Field(default=None, description="left out where the image encoder comes from elsewhere")
     optim: OptimRecipe | None = Field(default=None, description="for base, stage1, stage2 and composer where they say nothing")
     base: StageRecipe | None = Field(default=None, description="left out where `weights` name the LLM")
-    stage1: StageRecipe
-    stage2: StageRecipe
+    stage1: StageRecipe | None = Field(
+        default=None,
+        description="left out where it stays as `start` has it; then experts, router and composer go on from there",
+    )
+    stage2: StageRecipe | None = Field(default=None, description="left out, with stage1, where the experts stay as they are")
     composer: ComposerRecipe
     critical: CriticalRecipe | None = None
+
+    @property
+    def first_stage(self) -> StageRecipe:
+        """The first that is trained, of those after the base."""
+        return self.stage1 or self.stage2 or self.composer
 
     @model_validator(mode="before")
     @classmethod
@@ -206,7 +214,10 @@ class Recipe(_Part):
         shared = {key: value for key, value in cast("dict[str, Any]", optim).items() if key in OptimRecipe.model_fields}
         stages = {name: given.get(name) for name in STAGES}
         if "samples" in shared:  # then a stage may be left out, but for those that need not be
-            stages |= {name: stages[name] or {} for name in ("stage1", "stage2", "composer") if _is_plain(stages[name])}
+            plain = [
+                name for name in ("stage1", "stage2", "composer") if _is_plain(stages[name]) and not _left_out(name, given)
+            ]
+            stages |= {name: stages[name] or {} for name in plain}
         written: dict[str, Any] = {name: shared | stage for name, stage in stages.items() if isinstance(stage, dict)}
         if "checkpointing" in shared and "stage2" in written and "checkpointing" not in (stages["stage2"] or {}):
             del written["stage2"]["checkpointing"]  # see `_adapters_once`
@@ -217,8 +228,17 @@ class Recipe(_Part):
 
     @model_validator(mode="after")
     def _adapters_once(self) -> Recipe:
-        if self.stage2.checkpointing:
+        if self.stage2 is not None and self.stage2.checkpointing:
             raise ValueError("stage2 cannot compute activations twice, since its batches mix adapters: use stage2.accumulate")
+        return self
+
+    @model_validator(mode="after")
+    def _left_out_in_order(self) -> Recipe:
+        """What is left out has to be in `start`, and what comes before it too."""
+        if self.stage1 is None and (self.start is None or self.base is not None):
+            raise ValueError("stage1 may be left out only where everything before it comes from a `start` and stays as it is")
+        if self.stage2 is None and self.stage1 is not None:
+            raise ValueError("stage2 is needed: the experts of a `start` do not fit what stage1 changes")
         return self
 
     @model_validator(mode="after")
@@ -233,13 +253,18 @@ class Recipe(_Part):
             )
         if weights is not None and self.encoder is not None:
             raise ValueError("`weights.llm` needs an encoder that can see: name `start` or `weights.encoder`, not `encoder`")
-        if (self.base is None) == (weights is None):
+        if self.stage1 is not None and (self.base is None) == (weights is None):
             raise ValueError("`base` trains what has no weights: it is needed without `weights`, and left out with them")
         said = self.network.model_fields_set
         for named, sizes in ((weights is not None, LLM_SIZES), (brought, ENCODER_SIZES)):
             if named and (odd := sorted(sizes & said)):
                 raise ValueError(f"network.{odd[0]} is a size of what comes with `weights`: leave it out")
         return self
+
+
+def _left_out(name: str, given: dict[str, Any]) -> bool:
+    """Whether a stage is said to be left out, and not only unsaid."""
+    return name in given and given[name] is None
 
 
 def _is_plain(stage: object) -> bool:

@@ -26,7 +26,7 @@ from rsagent.model.checkpoint import save_checkpoint
 from rsagent.model.config import PlainQFormerConfig
 from rsagent.model.network import COMPOSER, SINGLE, RSMoE
 from rsagent.training.batches import Collator, Samples
-from rsagent.training.beginning import begin
+from rsagent.training.beginning import begin, take_over
 from rsagent.training.card import model_card, parameter_counts
 from rsagent.training.compiled import compile_layers
 from rsagent.training.corpus import Corpus, Stage
@@ -97,7 +97,7 @@ def train_stage1(
 ) -> None:
     """LoRA in the Q-Former (merged afterwards) and in the LLM, the projection in full; leaves `out/stage1.safetensors`.
 
-    The LLM's adapter goes on from that of `start`, where that was trained for the same LLM.
+    The LLM's adapter goes on from that of `start`, where that was trained for the same LLM; without stage I it is that.
     """
     final = out / "stage1.safetensors"
     network.router.requires_grad_(False)
@@ -108,26 +108,32 @@ def train_stage1(
         go_on_speaking(network.llm, start.llm)
     parts = nn.ModuleDict({"vlm_encoder": network.vlm_encoder, "llm": network.llm})
     if not final.exists():
-        adapt_qformer(network, recipe.network)
-        task = LanguageTask(network, "stage1", [SINGLE], len(material.answers))
-        _run(task, "stage1", recipe, recipe.stage1, material, out, [SINGLE], resume)
-        _merge(network.vlm_encoder)
+        if recipe.stage1 is None:
+            take_over(network, recipe, [SINGLE])
+        else:
+            adapt_qformer(network, recipe.network)
+            task = LanguageTask(network, "stage1", [SINGLE], len(material.answers))
+            _run(task, "stage1", recipe, recipe.stage1, material, out, [SINGLE], resume)
+            _merge(network.vlm_encoder)
         _write(network, parts, final)
     _read(network, parts, final)
 
 
 def train_stage2(network: RSMoE, recipe: Recipe, material: Material, out: Path, *, resume: bool) -> None:
-    """The experts and the router; leaves `out/stage2.safetensors`."""
+    """The experts and the router, anew or from where a start has them; leaves `out/stage2.safetensors`."""
     experts = list(recipe.network.experts)
     _add_adapters(network, experts, recipe)
     parts = nn.ModuleDict({"router": network.router, "llm": network.llm})
     final = out / "stage2.safetensors"
     if not final.exists():
-        network.vlm_encoder.requires_grad_(False)
-        network.router.requires_grad_(True)
-        _train_only(network.llm, experts)
-        task = LanguageTask(network, "stage2", experts, len(material.answers), one_expert_a_pass=recipe.compiled)
-        _run(task, "stage2", recipe, recipe.stage2, material, out, experts, resume)
+        if recipe.stage1 is None:
+            take_over(network, recipe, experts)
+        if recipe.stage2 is not None:
+            network.vlm_encoder.requires_grad_(False)
+            network.router.requires_grad_(True)
+            _train_only(network.llm, experts)
+            task = LanguageTask(network, "stage2", experts, len(material.answers), one_expert_a_pass=recipe.compiled)
+            _run(task, "stage2", recipe, recipe.stage2, material, out, experts, resume)
         _write(network, parts, final)
     _read(network, parts, final)
 
@@ -138,6 +144,8 @@ def train_composer(network: RSMoE, recipe: Recipe, material: Material, out: Path
     parts = nn.ModuleDict({"llm": network.llm})
     final = out / "composer.safetensors"
     if not final.exists():
+        if recipe.stage1 is None:
+            take_over(network, recipe, [COMPOSER])
         corpus = _described(network, recipe, material, out, progress)
         _train_the_composer(network)
         task = LanguageTask(network, "composer", [COMPOSER], len(material.answers))

@@ -43,7 +43,7 @@ def placement(recipe: RecipeName, changes: Changes = None, as_json: options.Json
     width = max(len(row.module) for row in rows)
     result([f"{'stage':7} {'part':11} {'module':{width}} {'places':>6} {'trained':>12}  how"])
     result([f"{r.stage:7} {r.part:11} {r.module:{width}} {r.count:6} {r.parameters:12,}  {r.how}" for r in rows])
-    for stage in ("stage1", "stage2"):
+    for stage in sorted({row.stage for row in rows}):
         result([f"{stage}: {sum(row.parameters for row in rows if row.stage == stage):,} parameters are trained"])
 
 
@@ -103,8 +103,9 @@ def _lines(recipe: Recipe, checked: Checked, gpu: str) -> list[str]:
         lines.append(f"tokens an image: {mean:.0f}, at most {most}; {cut:.1%} of the targets are cut")
     if step := checked.step:
         expected = "" if step.expected_gigabytes is None else f" ({step.expected_gigabytes:.1f} were expected)"
-        images = recipe.stage1.images_a_pass(1)
-        lines.append(f"one step of stage I, {images} images: {step.seconds:.1f} s, {step.gigabytes:.1f} GB at most{expected}")
+        images = recipe.first_stage.images_a_pass(1)
+        took = f"{step.seconds:.1f} s, {step.gigabytes:.1f} GB at most{expected}"
+        lines.append(f"one step {'of' if recipe.stage1 else 'as in'} stage I, {images} images: {took}")
     if recipe.weights:
         lines += plan_lines(recipe, gpu, tokens=tokens)
     needed = sum(checked.needed.values())

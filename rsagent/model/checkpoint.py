@@ -143,10 +143,10 @@ def _load_around(folder: Path, config: RSMoEConfig, llm: PreTrainedModel) -> RSM
 
     words = load_tokenizer(folder / "words", speaks=False) if config.own_words else None
     network = RSMoE(config, llm, load_tokenizer(folder / "tokenizer"), words)
-    encoder = _read_tensors(folder / "model.safetensors")
+    encoder = read_tensors(folder / "model.safetensors")
     _fill(network.image_encoder, _part(encoder, "image_encoder."), folder / "model.safetensors", "image encoder")
     _fill(network.vlm_encoder, _part(encoder, "vlm_encoder."), folder / "model.safetensors", "VLM encoder")
-    _fill(network.router, _read_tensors(folder / "router.safetensors"), folder / "router.safetensors", "router")
+    _fill(network.router, read_tensors(folder / "router.safetensors"), folder / "router.safetensors", "router")
     return network
 
 
@@ -346,7 +346,12 @@ def _stored(state: dict[str, Tensor], half: bool) -> dict[str, Tensor]:
     return {name: one(tensor) for name, tensor in state.items()}
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, those with fractions in float32.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -67,6 +67,8 @@ def arm_recipe(arm: TrainedArm, seed: int, plan: Plan, shipped: Path) -> Recipe:
     """
     file = plan.recipe if arm.recipe is None else shipped / f"{arm.recipe}.yaml"
     own = load_recipe(file, plan.changes)
+    if own.stage1 is None:
+        raise UserError(f"{file}: it leaves stage1 out, and an arm trains every stage: give another --recipe")
     changes = [*plan.changes, *arm.changes, f"seed={own.seed + seed}", "critical=null", *_spread(own)]
     if arm.one_lora_of:
         changes.append(f"network.lora_rank={matching_rank(load_recipe(file, changes))}")
