@@ -97,7 +97,7 @@ def _train(
 
     chosen = load_recipe(recipe_path(recipe), changes or ())
     if stage == "base" and chosen.base is None:
-        raise UserError(f"the recipe {chosen.name} has no stage base, since its weights are given: begin with stage1")
+        raise UserError(f"the recipe {chosen.name} has no stage base, since that comes from elsewhere: begin with stage1")
     data = data_folder(data)
     folder = _out_folder(out, chosen, resume)
     if find_spec("accelerate") is None:
