@@ -15,13 +15,13 @@ import torch
 from transformers import InstructBlipConfig, InstructBlipForConditionalGeneration, LlamaConfig, LlamaForCausalLM
 
 import rsagent.training.stages as stages
-from rsagent.errors import CheckpointError, EngineError, RSAgentError
+from rsagent.errors import CheckpointError, EngineError, RSAgentError, UserError
 from rsagent.model.checkpoint import load_checkpoint, save_checkpoint
 from rsagent.model.image_encoder import ImageFeatures
 from rsagent.model.network import COMPOSER, SINGLE, RSMoE
 from rsagent.model.pretrained import load_llm, load_llm_tokenizer
 from rsagent.training.batches import Stores
-from rsagent.training.beginning import start_of
+from rsagent.training.beginning import begin, start_of
 from rsagent.training.corpus import Corpus
 from rsagent.training.features import FeatureStore
 from rsagent.training.fresh import train_tokenizer
@@ -364,3 +364,10 @@ def test_both_stages_and_a_checkpoint(folder: Path, corpus: Corpus, tmp_path: Pa
         seen, _ = again.see(again.look(features), ["describe this image"])
         ours, _ = network.eval().see(network.look(features), ["describe this image"])
     torch.testing.assert_close(seen.projected, ours.projected, atol=2e-2, rtol=2e-2)  # kept as float16
+
+
+def test_stage_one_is_not_left_out_before_another_llm(tmp_path: Path):
+    """The start has never spoken with this LLM, so there is nothing that could stay as it is; no data is read for that."""
+    given = started(tmp_path / "llm", "tiny").model_dump() | {"stage1": None, "optim": None}
+    with pytest.raises(UserError, match="stage1 cannot be left out: the start 'tiny' has not been through it"):
+        begin(Recipe.model_validate(given), tmp_path / "data", tmp_path, lambda *_: None)
