@@ -14,6 +14,7 @@ import torch
 import yaml
 from PIL import Image
 
+import rsagent.training
 import rsagent.training.stages as stages
 from rsagent.errors import EngineError, ImageError, UserError
 from rsagent.training.corpus import Corpus
@@ -21,7 +22,7 @@ from rsagent.training.fresh import fresh_network
 from rsagent.training.language import LanguageTask
 from rsagent.training.material import Material
 from rsagent.training.pictures import picture_bank
-from rsagent.training.recipe import Recipe
+from rsagent.training.recipe import Recipe, load_recipe
 from rsagent.training.resume import checkpoint_to_resume
 from rsagent.training.run_folder import claimed
 from rsagent.training.stages import train_base
@@ -108,7 +109,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_it_whole(
 HOLD = """
 import sys, time
 from pathlib import Path
-from rsagent.training.recipe import Recipe
+from rsagent.training.recipe import Recipe, load_recipe
 from rsagent.training.run_folder import claimed
 import yaml
 with claimed(Path(sys.argv[1]), Recipe.model_validate(yaml.safe_load(sys.stdin))):
@@ -159,6 +160,22 @@ def test_a_key_that_recipes_did_not_have_then_is_no_difference(tiny_recipe: Reci
         pass
     looks = tiny_recipe.model_copy(update={"stage1": tiny_recipe.stage1.model_copy(update={"looks": 4})})
     with pytest.raises(UserError, match="stage1.looks was 0, is 4"), claimed(tmp_path, looks):
+        pass
+
+
+def test_nor_is_it_one_in_a_recipe_that_names_weights(tmp_path: Path):
+    """Its sizes are stored although such a recipe must not say them."""
+    recipe = load_recipe(Path(rsagent.training.__file__).parent / "recipes" / "small.yaml", ["network.lora_rank=4"])
+    with claimed(tmp_path, recipe):
+        pass
+    (tmp_path / "stage1").mkdir()
+    stored = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
+    del stored["compiled"]
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(stored))
+    with claimed(tmp_path, recipe):
+        pass
+    wider = load_recipe(Path(rsagent.training.__file__).parent / "recipes" / "small.yaml")
+    with pytest.raises(UserError, match="network.lora_rank was 4, is 8"), claimed(tmp_path, wider):
         pass
 
 

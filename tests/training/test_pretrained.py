@@ -368,6 +368,6 @@ def test_both_stages_and_a_checkpoint(folder: Path, corpus: Corpus, tmp_path: Pa
 
 def test_stage_one_is_not_left_out_before_another_llm(tmp_path: Path):
     """The start has never spoken with this LLM, so there is nothing that could stay as it is; no data is read for that."""
-    given = started(tmp_path / "llm", "tiny").model_dump() | {"stage1": None, "optim": None}
+    given = started(tmp_path / "llm", "tiny").model_dump(exclude_unset=True) | {"stage1": None, "optim": None}
     with pytest.raises(UserError, match="stage1 cannot be left out: the start 'tiny' has not been through it"):
         begin(Recipe.model_validate(given), tmp_path / "data", tmp_path, lambda *_: None)
