@@ -333,6 +333,17 @@ def test_stage_one_goes_on_from_a_checkpoint_of_the_same_llm_alone(tmp_path: Pat
         assert float((other.vlm_encoder.projection.weight == 0.25).float().mean()) < 0.1
 
 
+def test_the_head_reads_the_last_tokens_in_one_piece(tmp_path: Path):
+    """A slice with gaps makes torch copy the head's matrix for every row."""
+    LlamaForCausalLM(LlamaConfig(**LLM)).save_pretrained(tmp_path)
+    llm, read = load_llm(str(tmp_path), torch.float32), []
+    llm.get_output_embeddings().register_forward_hook(lambda _module, given, _output: read.append(given[0].is_contiguous()))
+    ids = torch.tensor([[5, 9, 12], [3, 3, 4]])
+    last = llm(ids, logits_to_keep=1).logits
+    torch.testing.assert_close(last, llm(ids).logits[:, -1:])
+    assert read == [True, True]
+
+
 # --- both stages on such a stack
 
 
