@@ -107,7 +107,7 @@ def paper(
     if limit and not out:
         say("a quick look: no page is written; --out FILE writes one")
     else:
-        _write(wanted, tables, found, out, said, seeds)
+        _write(wanted, tables, found, out, Path(recipe).stem, said, seeds)
     if untrained:
         say(f"not trained: {'; '.join(untrained)}; the same command goes on with what is missing")
     raise typer.Exit(1 if missing or untrained else 0)
@@ -282,7 +282,7 @@ def _shipped() -> Path:
     return Path(rsagent.training.__file__).parent / "recipes"
 
 
-def _write(table: PaperTable, tables: Any, found: list[OnSet], out: Path | None, budget: str, seeds: int) -> None:
+def _write(table: PaperTable, tables: Any, found: list[OnSet], out: Path | None, recipe: str, budget: str, seeds: int) -> None:
     """The page among the results."""
     from rsagent.evaluation.report import origin, write_tables
 
@@ -297,5 +297,7 @@ def _write(table: PaperTable, tables: Any, found: list[OnSet], out: Path | None,
     origins = "\n\n".join(f"{name}: {origin(run)}" for name, run in named.items())
     page = out or RESULTS / f"paper-table{table.number}.md"
     title = f"Table {table.number} of the RS-MoE paper: {table.printed.title}"
+    if table.arms:  # other trainings of it may have pages of their own
+        title += f" ({recipe}, {budget})"
     write_tables(page, title, f"{head}\n\n{origins}".strip(), tables)
     say(f"the page is {page}")
