@@ -81,7 +81,24 @@ def _caption_tables(chosen: EvaluationSet, title: str, said: Said, seen: Seen | 
         Table(f"{title}: captions", ngrams, rows),
         Table(f"{title}: things named, length, wording", [*named, *further], facts_rows, _THINGS_NOTE),
         _against(f"{title}: the model against its floors, CIDEr", scores, seed),
+        *_varied_tables(title, captions, references, seed),
     ]
+
+
+def _varied_tables(
+    title: str, captions: Mapping[str, Mapping[str, str]], references: Mapping[str, Sequence[str]], seed: int
+) -> list[Table]:
+    """Where most images repeat a sentence, the others by themselves: only of those does it show how much is described."""
+    varied = [key for key, said in references.items() if len(set(said)) == len(said) > 1]
+    if not 1 < len(varied) < len(references) / 2:
+        return []
+    own = {key: references[key] for key in varied}
+    rows = [
+        Row(name, score_captions({key: texts[key] for key in varied}, own).figures(seed=seed))
+        for name, texts in captions.items()
+    ]
+    columns = [Column(name) for name in _NGRAMS if name not in (METEOR, METEOR_MEAN)]
+    return [Table(f"{title}: the {len(varied)} images whose captions all differ, a set of their own", columns, rows)]
 
 
 _THINGS_NOTE = "Things are known nouns, synonyms together, held against all references."
