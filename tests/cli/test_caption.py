@@ -21,9 +21,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def start(*arguments: object, **options):
-    """A real `rsagent` process, for what only a process can show."""
+    """A real `rsagent` process, for what only a process can show; it hears Ctrl-C even if tests in the background do not."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, "-m", "rsagent", *map(str, arguments)], env=env, text=True, **options)
+    command = [sys.executable, "-m", "rsagent", *map(str, arguments)]
+    return subprocess.Popen(
+        command, env=env, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options
+    )
 
 
 def test_one_picture_names_every_expert_and_the_caption(cli, picture):
