@@ -66,7 +66,7 @@ class CriticalTask(nn.Module):
         longest = max(len(row) for row in rows)
         embeds = torch.stack([F.pad(row, (0, 0, longest - len(row), 0)) for row in rows])
         mask = torch.stack([F.pad(row.new_ones(len(row), dtype=torch.long), (longest - len(row), 0)) for row in rows])
-        # the layers were compiled for training, and the attention chosen for it: here the one costs more, the other a third
+        # what suits training, compiled layers and eager attention, is slow where one token a row is read
         with torch.compiler.set_stance("force_eager"), _attention(self.llm, "sdpa"):
             read = self._read_once(embeds[:, :-1], mask[:, :-1])
             written = cast(Any, self.llm).generate(

@@ -47,7 +47,7 @@ def prepare(recipe: Recipe, data: Path, out: Path, encoder: AnyEncoder, progress
         texts = scene_texts(scenes, cache, lambda done, count: progress("scene texts", done, count)) if scenes else []
         corpus, files = read_corpus(
             data, load_prompts(), recipe.network.experts, texts,
-            views=recipe.views, scene_share=recipe.composer.scene_share, seed=recipe.seed, only=recipe.captions,
+            views=recipe.views, scene_share=recipe.first_stage.scene_share, seed=recipe.seed, only=recipe.captions,
         )  # fmt: skip
         lost: set[int] = set()
         bank = picture_bank(files, recipe.image_size, cache, lambda done, count: progress("pictures", done, count), lost)

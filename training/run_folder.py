@@ -19,7 +19,6 @@ from rsagent.training.resume import whole_files
 
 _log = logging.getLogger(__name__)
 _LATER = ("encoder", *STAGES)
-_SIZES = NetworkRecipe.model_validate({}).model_dump(mode="json")
 
 
 @contextmanager
@@ -75,7 +74,8 @@ def _same_recipe(out: Path, recipe: Recipe) -> None:
 
 def _with_defaults(before: dict[str, Any]) -> dict[str, Any]:
     """A stored recipe with what a later rsagent added, at its default: such a run had the same recipe."""
-    sizes = {name: size for name, size in (before.get("network") or {}).items() if size != _SIZES.get(name)}
+    usual = NetworkRecipe.model_validate({}).model_dump(mode="json")
+    sizes = {name: size for name, size in (before.get("network") or {}).items() if size != usual.get(name)}
     try:  # sizes that nobody chose are stored too, and of what comes with weights none may be said
         return Recipe.model_validate(before | {"network": sizes}).model_dump(mode="json", exclude={"optim"})
     except ValidationError:  # it has what a recipe no longer has: a difference, which the comparison names

@@ -85,6 +85,9 @@ def _caption_tables(chosen: EvaluationSet, title: str, said: Said, seen: Seen | 
     ]
 
 
+_THINGS_NOTE = "Things are known nouns, synonyms together, held against all references."
+
+
 def _varied_tables(
     title: str, captions: Mapping[str, Mapping[str, str]], references: Mapping[str, Sequence[str]], seed: int
 ) -> list[Table]:
@@ -99,9 +102,6 @@ def _varied_tables(
     ]
     columns = [Column(name) for name in _NGRAMS if name not in (METEOR, METEOR_MEAN)]
     return [Table(f"{title}: the {len(varied)} images whose captions all differ, a set of their own", columns, rows)]
-
-
-_THINGS_NOTE = "Things are known nouns, synonyms together, held against all references."
 
 
 def _against(title: str, scores: Mapping[str, CaptionScores], seed: int) -> Table:

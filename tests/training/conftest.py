@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +42,17 @@ def _picture(style: str, index: int, images: tuple[int, ...]) -> Picture:
     questions = [Question(*QUESTIONS[(index + shift) % 5]) for shift in range(index % 4)]  # some pictures have none
     things = ((0, 1, 0.1, 0.2), (2, -1, 0.9, 0.5)) if style == "scenes" else None
     return Picture(style, images, captions, [0.5, 0.3, 0.2], aspects, questions, things=things)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Sums over several threads come in any order, so only one thread gives the very same weights twice."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

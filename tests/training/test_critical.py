@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,16 +16,9 @@ from rsagent.training.recipe import CriticalRecipe, Recipe
 from rsagent.training.stages import train_base, train_composer, train_critical, train_stage1, train_stage2
 
 pytest.importorskip("accelerate", reason="needs pip install 'rsagent[train]'")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 REFERENCES = ["two barges lie at a quay", "two barges lie at a long quay", "barges lie at the quay"]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_a_whole_sentence_scores_more_than_one_that_breaks_off() -> None:

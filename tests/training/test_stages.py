@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -34,20 +34,12 @@ from rsagent.training.stages import train_base, train_composer, train_stage1, tr
 from tests.training.tiny_data import write_data
 
 pytest.importorskip("accelerate", reason="needs pip install 'rsagent[train]'")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 EXPERTS = ["theme", "object", "relation"]
 ADAPTERS = ["single", *EXPERTS, "composer"]
 STAGES: tuple[Stage, ...] = ("base", "stage1", "stage2", "composer")
 Weights = dict[str, torch.Tensor]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Sums over several threads come in any order, so only one thread gives the very same weights twice."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
