@@ -188,11 +188,8 @@ class Recipe(_Part):
     encoder: EncoderRecipe | None = Field(default=None, description="left out where the image encoder comes from elsewhere")
     optim: OptimRecipe | None = Field(default=None, description="for base, stage1, stage2 and composer where they say nothing")
     base: StageRecipe | None = Field(default=None, description="left out where `weights` name the LLM")
-    stage1: StageRecipe | None = Field(
-        default=None,
-        description="left out where it stays as `start` has it; then experts, router and composer go on from there",
-    )
-    stage2: StageRecipe | None = Field(default=None, description="left out, with stage1, where the experts stay as they are")
+    stage1: StageRecipe | None = Field(description="null: as `start` has it; experts, router, composer then go on from there")
+    stage2: StageRecipe | None = Field(description="null, with stage1: the experts stay as `start` has them")
     composer: ComposerRecipe
     critical: CriticalRecipe | None = None
 

@@ -115,3 +115,8 @@ def test_a_stage_that_is_left_out_gets_nothing_of_optim(first: Recipe) -> None:
     )
     assert recipe.stage1 is None and recipe.stage2 is not None and recipe.composer.samples == 96
     assert recipe.first_stage is recipe.stage2
+
+
+def test_a_stage_that_is_only_forgotten_is_missed() -> None:
+    with pytest.raises(ValueError, match="stage1"):
+        Recipe.model_validate({"name": "t", "start": "tiny", "stage2": None, "composer": {"samples": 96, "reports": 8}})
